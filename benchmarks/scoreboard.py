@@ -1,0 +1,286 @@
+"""The scoreboard: how well every kind of policy drives every scene, made by one command.
+
+    python -m benchmarks.scoreboard [--scenes A,B] [--methods ppo,dqn] [--seeds 0..2]
+
+Each cell is trained with the settings of agents/*.yaml as they stand, scored on held-out episodes
+(training draws other seeds), and kept as a small JSON file under benchmarks/results/scoreboard/,
+named by the hash of its settings: the same command again computes only what is missing, and a
+changed setting makes a new cell. docs/scoreboard.md is written from these files and never by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from drive_rl.errors import DriveRLError
+from drive_rl.evaluation import evaluate
+from drive_rl.presets import load_environment, resolve_run
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "scoreboard"
+PAGE = ROOT / "docs" / "scoreboard.md"
+RUNS = ROOT / "runs" / "scoreboard"
+
+SCENES = (
+    "highway-fast-v0",
+    "highway-v0",
+    "merge-v0",
+    "roundabout-v0",
+    "intersection-v0",
+    "exit-v0",
+    "two-way-v0",
+    "u-turn-v0",
+    "racetrack-v0",
+    "parking-v0",
+)
+BASELINES = ("random", "idle", "rule", "planner")
+LEARNERS = ("dqn", "ppo", "ppo-teacher")
+EPISODES = 500
+PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
+SEED = 0  # of the evaluation's first episode; training's seeds start at a million
+SHOWN = ("return", "crash_rate", "speed", "success_rate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One policy on one scene: what is trained or named, and where its score is kept."""
+
+    scene: str
+    method: str
+    seed: int | None
+
+    @property
+    def episodes(self) -> int:
+        return PLANNER_EPISODES if self.method == "planner" else EPISODES
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that the score depends on."""
+        if self.method in BASELINES:
+            learned = None
+        else:
+            learned = resolve_run(self.scene, self.method, seed=self.seed or 0).model_dump(
+                mode="json", exclude={"engine", "device", "num_threads"}
+            )
+        return {
+            "method": self.method,
+            "scene": load_environment(self.scene).full_config,
+            "learned": learned,
+            "episodes": self.episodes,
+            "evaluation_seed": SEED,
+        }
+
+    @property
+    def name(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.settings(), sort_keys=True, default=str).encode())
+        seed = "" if self.seed is None else f"-seed{self.seed}"
+        return f"{self.method}{seed}-{digest.hexdigest()[:10]}"
+
+    @property
+    def file(self) -> Path:
+        return RESULTS / self.scene / f"{self.name}.json"
+
+    def read(self) -> dict[str, Any] | None:
+        """The stored score, or None where it is missing."""
+        if not self.file.is_file():
+            return None
+        document: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
+        return document
+
+
+def compute(cell: Cell) -> None:
+    """Train (going on where a run was stopped) and score one cell."""
+    from drive_rl.training import Run, resume, train
+
+    steps = seconds = None
+    policy: Any = cell.method
+    if cell.method not in BASELINES:
+        folder = RUNS / cell.scene / cell.name
+        if (folder / "run.yaml").is_file():
+            run = resume(folder, evaluate=False)
+        else:
+            run = train(cell.scene, cell.method, seed=cell.seed or 0, run=folder, evaluate=False)
+        last = Run.open(folder).metrics()[-1]
+        steps, seconds = last["step"], last["time"]
+        policy = run.load_policy()
+    scored = evaluate(
+        policy,
+        # A learner sees the scene through its own observation; the scene itself is the same.
+        None if cell.method not in BASELINES else cell.scene,
+        episodes=cell.episodes,
+        seed=SEED,
+        baselines=(),
+    )
+    result = {
+        "scene": cell.scene,
+        "method": cell.method,
+        "seed": cell.seed,
+        "episodes": cell.episodes,
+        "steps": steps,
+        "seconds": seconds,
+        "engine": scored.policies[0].engine,
+        "metrics": {name: each.to_json() for name, each in scored.metrics.items()},
+    }
+    cell.file.parent.mkdir(parents=True, exist_ok=True)
+    cell.file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def cells(scenes: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
+    """Baselines first, then learners; seed by seed, so that a stopped run leaves whole seeds."""
+    wanted = [Cell(s, m, None) for s in scenes for m in methods if m in BASELINES]
+    for seed in seeds:
+        wanted += [Cell(s, m, seed) for s in scenes for m in methods if m not in BASELINES]
+    return [cell for cell in wanted if _possible(cell)]
+
+
+def _possible(cell: Cell) -> bool:
+    """A method that cannot learn or drive a scene has no row there."""
+    try:
+        action = load_environment(cell.scene).full_config["action"]["type"]
+        if cell.method == "dqn" and action == "ContinuousAction":
+            return False
+        cell.settings()
+    except DriveRLError:
+        return False
+    return True
+
+
+def write_page() -> None:
+    """docs/scoreboard.md, from what is stored for the settings as they stand."""
+    lines = [
+        "# Scoreboard",
+        "",
+        "Written by `python -m benchmarks.scoreboard`; not by hand.",
+        "",
+        f"Each row: mean over {EPISODES} held-out episodes ({PLANNER_EPISODES} for the planner), "
+        "seeds 0 and up, on highway-env's default reward, traffic and duration. For learners, "
+        "the mean over training seeds, and the worst seed by return. *Way*: share of the way from "
+        "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
+        "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
+        "the range of the seeds' means for several.",
+        "",
+    ]
+    for scene in SCENES:
+        rows = _rows(scene)
+        if not rows:
+            continue
+        lines += [f"## {scene}", ""]
+        success = any("success_rate" in row for row in rows)
+        header = ["policy", "seeds", "return", "worst seed", "crashes", "speed [m/s]"]
+        header += ["success"] if success else []
+        header += ["way", "steps", "training time"]
+        lines.append("| " + " | ".join(header) + " |")
+        lines.append("|---" * len(header) + "|")
+        for row in rows:
+            row_cells = [
+                row["policy"],
+                row["seeds"],
+                row["return"],
+                row["worst"],
+                row["crash_rate"],
+            ]
+            row_cells += [row["speed"]] + ([row.get("success_rate", "")] if success else [])
+            lines.append(
+                "| " + " | ".join([*row_cells, row["way"], row["steps"], row["time"]]) + " |"
+            )
+        lines.append("")
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    print(f"written: {PAGE}", file=sys.stderr)
+
+
+def _rows(scene: str) -> list[dict[str, str]]:
+    stored: dict[str, list[dict[str, Any]]] = {}
+    for method in (*BASELINES, *LEARNERS):
+        seeds: Sequence[int | None] = [None] if method in BASELINES else range(10)
+        found = [
+            result
+            for seed in seeds
+            if _possible(cell := Cell(scene, method, seed)) and (result := cell.read()) is not None
+        ]
+        if found:
+            stored[method] = found
+    anchors = {
+        name: stored[name][0]["metrics"]["return"]["mean"]
+        for name in ("random", "planner")
+        if name in stored
+    }
+    return [_row(method, results, anchors) for method, results in stored.items()]
+
+
+def _row(method: str, results: list[dict[str, Any]], anchors: dict[str, float]) -> dict[str, str]:
+    returns = [result["metrics"]["return"]["mean"] for result in results]
+    mean = statistics.fmean(returns)
+    way = ""
+    if len(anchors) == 2 and anchors["planner"] != anchors["random"]:
+        way = f"{(mean - anchors['random']) / (anchors['planner'] - anchors['random']):.0%}"
+    learned = results[0]["steps"] is not None
+    row = {
+        "policy": method,
+        "seeds": str(len(results)) if learned else "",
+        "worst": f"{min(returns):.2f}" if learned else "",
+        "way": way,
+        "steps": f"{results[0]['steps']:,}" if learned else "",
+        "time": _minutes([result["seconds"] for result in results]) if learned else "",
+    }
+    for name in SHOWN:
+        if name in results[0]["metrics"]:
+            row[name] = _figure(name, [result["metrics"][name] for result in results])
+    return row
+
+
+def _figure(name: str, estimates: list[dict[str, float]]) -> str:
+    means = [each["mean"] for each in estimates if each["mean"] is not None]
+    if not means:
+        return ""
+    low, high = (
+        (estimates[0]["low"], estimates[0]["high"]) if len(means) == 1 else (min(means), max(means))
+    )
+    mean = statistics.fmean(means)
+    if name.endswith("_rate"):
+        return f"{mean:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _minutes(seconds: list[float]) -> str:
+    return f"{statistics.fmean(seconds) / 60:.1f} min"
+
+
+def _numbers(text: str) -> list[int]:
+    """`0..2` or `0,1,2`."""
+    if ".." in text:
+        first, last = text.split("..")
+        return list(range(int(first), int(last) + 1))
+    return [int(each) for each in text.split(",")]
+
+
+def main() -> None:
+    """Compute what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scenes", default=",".join(SCENES))
+    parser.add_argument("--methods", default=",".join((*BASELINES, *LEARNERS)))
+    parser.add_argument("--seeds", default="0", help="such as 0..2 or 0,3")
+    parser.add_argument("--only-report", action="store_true", help="compute nothing")
+    arguments = parser.parse_args()
+    wanted = cells(
+        arguments.scenes.split(","), arguments.methods.split(","), _numbers(arguments.seeds)
+    )
+    missing = [] if arguments.only_report else [cell for cell in wanted if cell.read() is None]
+    for number, cell in enumerate(missing, 1):
+        print(f"[{number}/{len(missing)}] {cell.scene} {cell.name}", file=sys.stderr, flush=True)
+        try:
+            compute(cell)
+        except DriveRLError as error:
+            print(f"  failed: {error}", file=sys.stderr)
+        write_page()
+    write_page()
+
+
+if __name__ == "__main__":
+    main()

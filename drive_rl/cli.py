@@ -1,0 +1,379 @@
+"""The command line: one command per verb, each calls one function of one room.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 or 143 interrupted with the state saved. An error is
+one line on stderr; `--debug` anywhere on the line shows the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import typer
+
+from drive_rl.errors import DriveRLError, UsageError
+
+if TYPE_CHECKING:
+    from drive_rl.training import Run
+
+app = typer.Typer(
+    name="drive-rl",
+    help="Train, watch and score driving policies on highway-env's scenes.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Options that several commands share.
+Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment: see `drive-rl envs`.")]
+OptionalEnv = Annotated[str | None, typer.Option("--env", metavar="ID", help="Environment.")]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option("--policy", metavar="A,B", help="random, idle, rule, planner, or a shipped one."),
+]
+Runs = Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", show_default=False)]
+Engine = Annotated[str, typer.Option(help="auto, compiled or reference (highway-env itself).")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE ...",
+        help="Change a setting: agent.learning_rate=3e-4, env.config.lanes_count=2.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+
+
+@app.command()
+def train(
+    env: Env,
+    algo: Annotated[str, typer.Option(metavar="NAME", help="ppo, dqn, or an agent's YAML file.")],
+    steps: Annotated[int | None, typer.Option(help="Decisions to train for.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    engine: Engine = "auto",
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the run.")] = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train a policy, score it, and say how to watch it."""
+    from drive_rl.training import train as train_policy
+
+    finished = train_policy(
+        env,
+        algo,
+        steps=steps,
+        seed=seed,
+        num_envs=num_envs,
+        device=device,
+        engine=engine,
+        run=run,
+        overrides=settings or (),
+    )
+    _conclude(finished, as_json)
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN")],
+    as_json: Json = False,
+) -> None:
+    """Continue a run that was stopped; it ends in the same weights as one that was not."""
+    from drive_rl.training import resume as resume_run
+
+    _conclude(resume_run(run), as_json)
+
+
+def _conclude(run: Run, as_json: bool) -> None:
+    """Score a finished run unless that is done, show the table, and name the next commands."""
+    from drive_rl.evaluation import print_table
+    from drive_rl.evaluation.final import evaluate_run
+
+    evaluation = evaluate_run(run)
+    if as_json:
+        _print_json({"run": str(run.path), **evaluation.to_json()})
+        return
+    print_table(evaluation)
+    print(f"\nNext:\n  drive-rl watch {run.path}\n  drive-rl evaluate {run.path} --episodes 500")
+
+
+@app.command()
+def watch(
+    runs: Runs = None,
+    env: OptionalEnv = None,
+    policy: Policies = None,
+    seed: Annotated[int, typer.Option(help="Seed of the first episode.")] = 0,
+    engine: Engine = "auto",
+    record: Annotated[Path | None, typer.Option(metavar="FILE.mp4", help="Record a video.")] = None,
+    screenshot: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Save the last picture.")
+    ] = None,
+    headless: Annotated[bool, typer.Option(help="No window: for machines without screen.")] = False,
+    episodes: Annotated[int | None, typer.Option(help="Stop after this many episodes.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Stop after this many decisions.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="EPISODE.json", help="Play a stored episode.")
+    ] = None,
+) -> None:
+    """Open a window and watch a policy drive. Press H there for the keys."""
+    policies = _named_policies(runs, policy, needs_one=replay is None)
+    from drive_rl.viewer import watch as watch_policies
+
+    watched = watch_policies(
+        policies,
+        env,
+        seed=seed,
+        engine=engine,
+        record=record,
+        screenshot=screenshot,
+        headless=headless,
+        episodes=episodes,
+        steps=steps,
+        replay=replay,
+    )
+    print(watched)
+
+
+@app.command()
+def evaluate(
+    runs: Runs = None,
+    env: OptionalEnv = None,
+    policy: Policies = None,
+    episodes: Annotated[int, typer.Option(help="Episodes, each with a seed of its own.")] = 100,
+    seed: Annotated[int, typer.Option(help="Episode k is reset with seed + k.")] = 0,
+    baselines: Annotated[
+        str, typer.Option(metavar="A,B", help="Baselines beside it; '' for none.")
+    ] = "random,idle",
+    num_envs: Annotated[int | None, typer.Option(help="Changes the speed only.")] = None,
+    engine: Engine = "auto",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for the report, its data, episodes.")
+    ] = None,
+    fail_below: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-below",
+            metavar="METRIC=VALUE",
+            help="Exit with 1 where a policy is worse than this, such as crash_rate=0.01.",
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE.xml", help="The verdict as JUnit's XML.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score policies on a fixed set of episodes, beside baselines."""
+    asked = _named_policies(runs, policy)
+    from drive_rl.evaluation import evaluate as evaluate_policies
+    from drive_rl.evaluation import judging, print_table
+    from drive_rl.evaluation.final import EpisodeProgress, check_place, folder_for
+
+    limits = judging.parse_limits(fail_below or ())
+    folder = out if out is not None else folder_for(asked, episodes, seed, env)
+    for place in (folder, junit and junit.parent):
+        check_place(place)
+    with EpisodeProgress() as progress:
+        evaluation = evaluate_policies(
+            asked,
+            env,
+            episodes=episodes,
+            seed=seed,
+            num_envs=num_envs,
+            engine=engine,
+            baselines=_names(baselines),
+            parallel=True,
+            progress=progress,
+        )
+    if folder is not None:
+        evaluation.write(folder)
+    if as_json:
+        _print_json(evaluation.to_json())
+    else:
+        print_table(evaluation)
+        if folder is not None:
+            print(f"\nWritten: {folder / 'report.html'}, report.json, episodes.csv, episodes/")
+    judging.conclude(evaluation, limits, junit)
+
+
+@app.command()
+def report(
+    runs: Runs = None,
+    env: OptionalEnv = None,
+    policy: Policies = None,
+    episodes: Annotated[int, typer.Option(help="Episodes, each with a seed of its own.")] = 100,
+    seed: Annotated[int, typer.Option(help="Episode k is reset with seed + k.")] = 0,
+    baselines: Annotated[
+        str, typer.Option(metavar="A,B", help="Baselines beside them; '' for none.")
+    ] = "random,idle",
+    engine: Engine = "auto",
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where to write it.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Compare policies on the same episodes, as one page to open or to send."""
+    asked = _named_policies(runs, policy)
+    from drive_rl.evaluation import evaluate as evaluate_policies
+    from drive_rl.evaluation.final import EpisodeProgress, check_place
+    from drive_rl.evaluation.page import write_page
+
+    check_place(out.parent)
+    with EpisodeProgress() as progress:
+        evaluation = evaluate_policies(
+            asked,
+            env,
+            episodes=episodes,
+            seed=seed,
+            engine=engine,
+            baselines=_names(baselines),
+            parallel=True,
+            progress=progress,
+        )
+    write_page(evaluation, out)
+    print(f"Written: {out}")
+
+
+@app.command()
+def envs(
+    name: Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """List the environments, or show one's whole configuration."""
+    from drive_rl import listing
+
+    if name is not None:
+        document = listing.environment(name)
+        _print_json(document) if as_json else listing.print_mapping(document)
+    else:
+        rows = listing.environments()
+        _print_json(rows) if as_json else listing.print_environments(rows)
+
+
+@app.command()
+def agents(
+    name: Annotated[str | None, typer.Argument(metavar="[AGENT]", show_default=False)] = None,
+    env: Annotated[
+        str, typer.Option("--env", metavar="ID", help="Settings for it.")
+    ] = "highway-v0",
+    as_json: Json = False,
+) -> None:
+    """List the agents, or show one's settings for an environment."""
+    from drive_rl import listing
+
+    if name is not None:
+        document = listing.agent(name, env)
+        _print_json(document) if as_json else listing.print_mapping(document)
+    else:
+        rows = listing.agents()
+        _print_json(rows) if as_json else listing.print_agents(rows)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at this installation: versions, devices, display, folders, and what is missing."""
+    from drive_rl import listing
+
+    document, healthy = listing.diagnosis()
+    _print_json(document) if as_json else listing.print_diagnosis(document)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _names(text: str) -> list[str]:
+    """The parts of `a,b`."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _named_policies(
+    runs: list[str] | None, policies: list[str] | None, needs_one: bool = True
+) -> list[str]:
+    """What was named as RUN arguments and with --policy (`a,b` or again), in that order.
+
+    Raises:
+        UsageError: nothing was named.
+    """
+    named = [*(runs or []), *(name for text in policies or [] for name in _names(text))]
+    if not named and needs_one:
+        raise UsageError("name a RUN, or --env ID --policy random")
+    return named
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _spread_settings(arguments: list[str]) -> list[str]:
+    """`--set a=1 b=2` becomes `--set a=1 --set b=2`; the parser takes one value per option."""
+    spread: list[str] = []
+    after_set = False
+    for argument in arguments:
+        if argument == "--set":
+            after_set = True
+        elif argument.startswith("-") or "=" not in argument:
+            after_set = False
+            spread.append(argument)
+        elif after_set:
+            spread += ["--set", argument]
+        else:
+            spread.append(argument)
+    if arguments and arguments[-1] == "--set":
+        spread.append("--set")
+    return spread
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and give its exit code; errors become one line on stderr."""
+    debug = "--debug" in arguments
+    arguments = _spread_settings([each for each in arguments if each != "--debug"])
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(arguments, prog_name="drive-rl", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        print("drive-rl: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Print an error as one line and give its exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(getattr(error, "message", ""))
+        return 2
+    # The parser's errors: Typer brings its own copy of Click, so they are known by what they do.
+    if hasattr(error, "format_message"):
+        message, code = error.format_message(), 2
+    elif isinstance(error, DriveRLError):
+        message, code = str(error), error.exit_code
+    elif isinstance(error, BrokenPipeError):
+        raise error
+    else:
+        message, code = f"{type(error).__name__}: {error} (--debug shows where)", 1
+    print(f"drive-rl: error: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """The `drive-rl` program."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has gone; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What kind of crash it was, and who closed the gap: told from its last seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from drive_rl.evaluation.kinematics import (
+    CRASHED,
+    HEADING,
+    LENGTH,
+    OBSTACLE,
+    ROLE,
+    SPEED,
+    VEHICLE,
+    WIDTH,
+    X,
+    Y,
+)
+
+FloatArray = npt.NDArray[np.float64]
+
+KINDS = {
+    "rear_end": "runs into the vehicle ahead",
+    "rear_ended": "is hit from behind",
+    "lane_change": "changes lane into another vehicle",
+    "cut_in": "another vehicle changes lane into it",
+    "crossing": "meets crossing traffic",
+    "head_on": "meets oncoming traffic",
+    "obstacle": "hits an obstacle",
+    "unknown": "collides, with whom is not known",
+}
+"""Kinds of crashes, from the ego's point of view."""
+
+AT_FAULT = ("rear_end", "lane_change", "obstacle")
+"""Kinds in which it was the ego that closed the gap."""
+
+_WINDOW = 2.0  # s before the crash in which somebody must have come over
+_REACH = 12.0  # m between centres, at most, of two that touch
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CrashTrace:
+    """The last seconds before a crash.
+
+    Attributes:
+        episode: k.
+        frames: (steps, bodies, fields), see `kinematics.FIELDS`; the last one that of the crash.
+        dt: between steps [s].
+    """
+
+    episode: int
+    frames: FloatArray
+    dt: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Crash:
+    """One crash.
+
+    Attributes:
+        episode: k.
+        kind: a key of `KINDS`.
+        ego_speed, other_speed: one step before the impact [m/s].
+        closing_speed: at which the two came together then [m/s].
+        other: row of the other body in the trace's frames, -1 where unknown.
+    """
+
+    episode: int
+    kind: str
+    ego_speed: float
+    other_speed: float
+    closing_speed: float
+    other: int
+
+    @property
+    def label(self) -> str:
+        """The kind, for people."""
+        return KINDS[self.kind]
+
+    def to_json(self) -> dict[str, object]:
+        """For report.json."""
+
+        def known(value: float) -> float | None:
+            return round(value, 3) if np.isfinite(value) else None
+
+        return {
+            "episode": self.episode,
+            "kind": self.kind,
+            "ego_speed": known(self.ego_speed),
+            "other_speed": known(self.other_speed),
+            "closing_speed": known(self.closing_speed),
+        }
+
+
+def classify(trace: CrashTrace) -> Crash:
+    """Find the other one and tell how the two met.
+
+    Two that drive in about the same direction and were already one behind the other 2 s before
+    met because one was faster: a rear end. If they were side by side or apart, somebody came
+    over: the one that moved more across the direction of travel in these 2 s. Directions that
+    differ by more than 45 degrees cross, by more than 135 they are head-on. Bodies keep their row
+    while it lasts; where an engine moves them, the path is followed back by nearness.
+    """
+    frames = trace.frames
+    before = frames[-2] if len(frames) > 1 else frames[-1]
+    ego = before[0]
+    other_row = _other(frames[-1])
+    if other_row < 0:
+        return Crash(trace.episode, "unknown", float(ego[SPEED]), np.nan, np.nan, -1)
+    path = _followed_back(frames, other_row)
+    other = path[-2] if len(path) > 1 else path[-1]
+    kind = _kind(frames[:, 0], path, trace.dt)
+    towards = other[[X, Y]] - ego[[X, Y]]
+    towards /= max(float(np.hypot(*towards)), 1e-9)
+    closing = float((_velocity(ego) - _velocity(other)) @ towards)
+    return Crash(trace.episode, kind, float(ego[SPEED]), float(other[SPEED]), closing, other_row)
+
+
+def _other(frame: FloatArray) -> int:
+    """Row of the body that the ego has met: the nearest of those that crashed, measured between
+    outlines roughly, by distance less the half lengths."""
+    bodies = frame[1:]
+    apart = np.hypot(bodies[:, X] - frame[0, X], bodies[:, Y] - frame[0, Y])
+    apart = apart - (bodies[:, LENGTH] - frame[0, LENGTH]) / 2
+    met = (bodies[:, ROLE] >= VEHICLE) & (apart < _REACH)
+    met &= (bodies[:, CRASHED] > 0) | (bodies[:, ROLE] == OBSTACLE)
+    if not met.any():
+        return -1
+    return 1 + int(np.argmin(np.where(met, apart, np.inf)))
+
+
+def _followed_back(frames: FloatArray, row: int) -> FloatArray:
+    """The path of one body, (steps, fields): by row, or by nearness where rows have moved."""
+    path = [frames[-1, row]]
+    for frame in frames[-2::-1]:
+        place = path[-1][[X, Y]]
+        candidate = frame[row]
+        if candidate[ROLE] < VEHICLE or not _same(candidate, path[-1]):
+            apart = np.hypot(frame[1:, X] - place[0], frame[1:, Y] - place[1])
+            apart = np.where(frame[1:, ROLE] >= VEHICLE, apart, np.inf)
+            row = 1 + int(np.argmin(apart))
+            candidate = frame[row]
+        if not _same(candidate, path[-1]):
+            break  # it appeared here
+        path.append(candidate)
+    return np.array(path[::-1])
+
+
+def _same(before: FloatArray, after: FloatArray) -> bool:
+    """Whether a body can have come so far in one step, generously (at 5 Hz or more)."""
+    moved = np.hypot(*(after[[X, Y]] - before[[X, Y]]))
+    return bool(moved < 3.0 + 0.25 * max(abs(before[SPEED]), abs(after[SPEED])))
+
+
+def _kind(ego: FloatArray, other: FloatArray, dt: float) -> str:
+    if other[-1, ROLE] == OBSTACLE:
+        return "obstacle"
+    steps = min(len(ego), len(other), 1 + round(_WINDOW / dt))
+    ego, other = ego[-steps:], other[-steps:]
+    last = -2 if steps > 1 else -1  # the impact turns vehicles
+    angle = ego[last, HEADING] - other[last, HEADING]
+    angle = abs((angle + np.pi) % (2 * np.pi) - np.pi)
+    if angle > np.radians(135):
+        return "head_on"
+    if angle > np.radians(45):
+        return "crossing"
+    across = np.array([-np.sin(other[0, HEADING]), np.cos(other[0, HEADING])])
+    along = np.array([np.cos(other[0, HEADING]), np.sin(other[0, HEADING])])
+    offset = other[0, [X, Y]] - ego[0, [X, Y]]
+    if abs(offset @ across) < (ego[0, WIDTH] + other[0, WIDTH]) / 2:
+        return "rear_end" if offset @ along > 0 else "rear_ended"
+    moved_ego = abs((ego[last, [X, Y]] - ego[0, [X, Y]]) @ across)
+    moved_other = abs((other[last, [X, Y]] - other[0, [X, Y]]) @ across)
+    return "lane_change" if moved_ego >= moved_other else "cut_in"
+
+
+def _velocity(body: FloatArray) -> FloatArray:
+    velocity: FloatArray = body[SPEED] * np.array([np.cos(body[HEADING]), np.sin(body[HEADING])])
+    return velocity

@@ -1,0 +1,494 @@
+"""envs/*.yaml and agents/*.yaml become frozen, validated specs.
+
+An environment's preset says which highway-env scene it is based on and what differs from that
+scene's defaults. An agent's preset gives an algorithm, a network and hyperparameters: a default
+and what differs per environment. A RunSpec is both, resolved, with seed and device: all that a
+run needs, and what stands in its run.yaml.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from drive_rl.catalogue import check_config, merged_config, scene_ids, scene_spec
+from drive_rl.data import data_folder
+from drive_rl.errors import UsageError, unknown
+
+
+def _number_from_text(value: Any) -> Any:
+    """YAML 1.1 reads `1e6` and `3e-4` as text; a whole float such as 1e6 is a count."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_number_from_text), Field(gt=0)]
+WholeNumber = Annotated[int, BeforeValidator(_number_from_text), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_number_from_text), Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, BeforeValidator(_number_from_text), Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[
+    float, BeforeValidator(_number_from_text), Field(ge=0, le=1, allow_inf_nan=False)
+]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Schedule(Spec):
+    """A value that changes from `start` to `end` over the training, as a function of progress."""
+
+    start: NotNegative
+    end: NotNegative = 0.0
+    kind: Literal["linear", "cosine"] = "linear"
+
+
+class EnvironmentSpec(Spec):
+    """A scene and what differs from highway-env's defaults.
+
+    Attributes:
+        id: the name it was asked for by, such as "highway-v0".
+        base: a highway-env id, or a user's own `module:Name-v0`.
+        config: highway-env configuration keys that differ from the scene's defaults.
+        max_episode_steps: decisions after which an episode is truncated, beyond what the scene
+            does itself; None leaves highway-env's own registration.
+        description: one line for `drive-rl envs`.
+    """
+
+    id: str
+    base: str
+    config: dict[str, Any] = {}
+    max_episode_steps: Count | None = None
+    description: str = ""
+
+    @property
+    def full_config(self) -> dict[str, Any]:
+        """highway-env's whole configuration dictionary of this environment."""
+        return merged_config(self.base, self.config)
+
+
+class NetworkSpec(Spec):
+    """The network of a policy.
+
+    Attributes:
+        kind: `mlp` on flattened observations; `cnn` on images (NatureCNN); `attention`: vehicles
+            as a set, encoded each with the ego and read by an ego query (needs Kinematics).
+        hidden: widths of the fully connected layers.
+        features: width of the vehicle encoding (attention) or of the image features (cnn).
+        heads: attention heads.
+    """
+
+    kind: Literal["auto", "mlp", "cnn", "attention"] = "auto"
+    hidden: list[Count] = [256, 256]
+    features: Count = 64
+    heads: Count = 2
+
+
+class _CommonAgentSpec(Spec):
+    """What PPO and DQN share.
+
+    Attributes:
+        steps: environment steps (decisions) to train for, over all environments together.
+        num_envs: environments stepped together.
+        observation: taken where the environment's configuration names none; None keeps the scene's.
+        checkpoint_interval: environment steps between checkpoints.
+        evaluation_episodes: episodes of the evaluation at the end.
+    """
+
+    steps: Count
+    num_envs: Count
+    learning_rate: Positive | Schedule
+    gamma: Fraction
+    batch_size: Count
+    weight_decay: NotNegative = 0.01
+    max_grad_norm: Positive
+    network: NetworkSpec = NetworkSpec()
+    observation: dict[str, Any] | None = None
+    checkpoint_interval: Count
+    evaluation_episodes: Count = 100
+
+
+class PPOSpec(_CommonAgentSpec):
+    """Proximal policy optimisation (Schulman et al. 2017), as Stable-Baselines3 implements it.
+
+    Attributes:
+        n_steps: steps per environment and rollout.
+    """
+
+    algo: Literal["ppo"] = "ppo"
+    n_steps: Count
+    n_epochs: Count
+    gae_lambda: Fraction = 0.95
+    clip_range: Positive | Schedule = 0.2
+    ent_coef: NotNegative = 0.0
+    vf_coef: NotNegative = 0.5
+    max_grad_norm: Positive = 0.5
+    target_kl: Positive | None = None
+    normalize_advantage: bool = True
+
+
+class DQNSpec(_CommonAgentSpec):
+    """Deep Q-network (Mnih et al. 2015), as Stable-Baselines3 implements it.
+
+    Attributes:
+        train_freq: steps of each environment between updates.
+        gradient_steps: gradient steps per update.
+        target_update_interval: environment steps between copies to the target network.
+    """
+
+    algo: Literal["dqn"] = "dqn"
+    buffer_size: Count
+    learning_starts: WholeNumber
+    tau: Fraction = 1.0
+    train_freq: Count
+    gradient_steps: Count
+    target_update_interval: Count
+    exploration_fraction: Fraction = 0.3
+    exploration_initial_eps: Fraction = 1.0
+    exploration_final_eps: Fraction = 0.05
+    max_grad_norm: Positive = 10.0
+
+
+AgentSpec = Annotated[PPOSpec | DQNSpec, Field(discriminator="algo")]
+_AGENT_SPECS: dict[str, type[PPOSpec] | type[DQNSpec]] = {"ppo": PPOSpec, "dqn": DQNSpec}
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+Engine = Literal["auto", "compiled", "reference"]
+
+
+class RunSpec(Spec):
+    """All that a training run needs; what stands in its run.yaml."""
+
+    env: EnvironmentSpec
+    agent: AgentSpec
+    seed: WholeNumber = 0
+    device: str = "auto"
+    engine: Engine = "auto"
+    num_threads: Count | None = None
+
+
+# --- environments -----------------------------------------------------------------------------
+
+
+def environment_names() -> list[str]:
+    """Names that `load_environment` takes: highway-env's ids and the presets of envs/."""
+    presets = {path.stem for path in data_folder("envs").glob("*.yaml")}
+    return sorted(presets | set(scene_ids()))
+
+
+def load_environment(
+    name: str | EnvironmentSpec, config: Mapping[str, Any] | None = None
+) -> EnvironmentSpec:
+    """The spec of an environment by name, with a user's configuration on top.
+
+    Args:
+        name: a preset of envs/, a highway-env id, a path to a YAML file, or `module:Name-v0`.
+        config: highway-env configuration; replaces keys as highway-env's `configure` does.
+
+    Raises:
+        UsageError: unknown name or key (the nearest is named), a file that does not parse.
+    """
+    if isinstance(name, EnvironmentSpec):
+        spec = name
+    else:
+        spec = _named_environment(str(name))
+    if config:
+        changed = check_config(spec.base, config)
+        spec = spec.model_copy(update={"config": {**spec.config, **changed}})
+    return spec
+
+
+def _named_environment(name: str) -> EnvironmentSpec:
+    preset = data_folder("envs") / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")):
+        return _environment_from_file(Path(name), Path(name).stem)
+    if "/" not in name and "\\" not in name and preset.is_file():
+        return _environment_from_file(preset, name)
+    if ":" in name:
+        scene_spec(name)
+        return EnvironmentSpec(id=name, base=name)
+    if name in scene_ids():
+        return EnvironmentSpec(id=name, base=name)
+    raise unknown("environment", name, environment_names())
+
+
+def _environment_from_file(path: Path, name: str) -> EnvironmentSpec:
+    content = read_yaml(path)
+    for key in content:
+        if key not in ("base", "config", "max_episode_steps", "description"):
+            known = ["base", "config", "max_episode_steps", "description"]
+            raise UsageError(f"{path}: {unknown('key', str(key), known)}")
+    base = content.get("base", name)
+    try:
+        scene_spec(base)
+        config = check_config(base, content.get("config") or {})
+        return validated(EnvironmentSpec, content | {"id": name, "base": base, "config": config})
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+# --- agents -----------------------------------------------------------------------------------
+
+
+def agent_names() -> list[str]:
+    """The agents of agents/."""
+    return sorted(path.stem for path in data_folder("agents").glob("*.yaml"))
+
+
+def agent_settings(algo: str, env_id: str) -> dict[str, Any]:
+    """An agent's settings for an environment: its default with what differs on top.
+
+    Args:
+        algo: a preset of agents/ or a path to a YAML file of the same form.
+        env_id: environment name; patterns such as `racetrack-*` in the file are matched to it.
+
+    Raises:
+        UsageError: unknown agent, or a file that does not parse.
+    """
+    if algo.endswith((".yaml", ".yml")):
+        path = Path(algo)
+    elif algo in agent_names():
+        path = data_folder("agents") / f"{algo}.yaml"
+    else:
+        raise unknown("algorithm", algo, agent_names())
+    content = read_yaml(path)
+    for key in content:
+        if key not in ("algo", "description", "default", "environments"):
+            known = ["algo", "description", "default", "environments"]
+            raise UsageError(f"{path}: {unknown('key', str(key), known)}")
+    if content.get("algo") not in _AGENT_SPECS:
+        raise UsageError(f"{path}: {unknown('algo', str(content.get('algo')), _AGENT_SPECS)}")
+    settings: dict[str, Any] = {"algo": content["algo"]}
+    settings = _deep_merge(settings, content.get("default") or {})
+    for pattern, changes in (content.get("environments") or {}).items():
+        if fnmatch.fnmatchcase(env_id, pattern):
+            settings = _deep_merge(settings, changes or {})
+    return settings
+
+
+def load_agent(algo: str, env_id: str) -> PPOSpec | DQNSpec:
+    """The spec of an agent for an environment; raises as `agent_settings`."""
+    settings = agent_settings(algo, env_id)
+    return validated(_AGENT_SPECS[settings["algo"]], settings, "agent")
+
+
+# --- runs -------------------------------------------------------------------------------------
+
+
+def resolve_run(
+    env: str | EnvironmentSpec,
+    algo: str,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    num_envs: int | None = None,
+    device: str = "auto",
+    engine: str = "auto",
+    num_threads: int | None = None,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+) -> RunSpec:
+    """Everything about a run, resolved from presets and what the user changed.
+
+    Args:
+        env: as `load_environment` takes it.
+        algo: as `agent_settings` takes it.
+        overrides: `"agent.learning_rate=3e-4"`, `"env.config.lanes_count=2"`, as texts or mapping.
+
+    Raises:
+        UsageError: an unknown name or key, or a value out of range.
+    """
+    environment = load_environment(env)
+    tree: dict[str, Any] = {
+        "env": environment.model_dump(),
+        "agent": agent_settings(algo, environment.id),
+        "seed": seed,
+        "device": device,
+        "engine": engine,
+        "num_threads": num_threads,
+    }
+    if steps is not None:
+        tree["agent"]["steps"] = steps
+    if num_envs is not None:
+        tree["agent"]["num_envs"] = num_envs
+    changes = _parse_overrides(overrides)
+    for key, value in changes.items():
+        if not key.startswith("env."):
+            _apply_override(tree, key, value)
+    _validate_agent_tree(tree["agent"])
+    _choose_observation(tree, asked_for="agent.observation" in changes)
+    for key, value in changes.items():
+        if key.startswith("env."):
+            _apply_override(tree, key, value)
+    tree["env"]["config"] = check_config(tree["env"]["base"], tree["env"]["config"])
+    return validated(RunSpec, tree)
+
+
+def _choose_observation(tree: dict[str, Any], asked_for: bool) -> None:
+    """The agent's observation, unless the environment says which it wants."""
+    observation = tree["agent"].get("observation")
+    if observation is None:
+        return
+    if "observation" in tree["env"]["config"] and not asked_for:
+        tree["agent"]["observation"] = None
+        return
+    tree["env"]["config"] = {**tree["env"]["config"], "observation": observation}
+
+
+def _validate_agent_tree(agent: dict[str, Any]) -> None:
+    """Validate the agent alone first, so that errors name its keys and not the union's."""
+    spec = _AGENT_SPECS.get(agent["algo"])
+    if spec is None:
+        raise unknown("algorithm", str(agent["algo"]), _AGENT_SPECS)
+    validated(spec, agent, "agent")
+
+
+def _parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    parsed: dict[str, Any] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"override {text!r} is not of the form key=value")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"override {text!r}: {value!r} does not parse") from None
+    return parsed
+
+
+def _apply_override(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set `a.b.c` in the tree. Names are checked later, by the specs and `check_config`."""
+    root, *path = key.split(".")
+    if root not in tree:
+        raise unknown("setting", key, _override_roots(tree))
+    if not path:
+        if isinstance(tree[root], dict):
+            raise UsageError(f"setting {key!r} is a group; set one of its keys, as {key}.KEY=VALUE")
+        tree[root] = value
+        return
+    if root == "env" and path[0] != "config":
+        known = ["env.config." + name for name in merged_config(tree["env"]["base"], {})]
+        raise unknown("setting", key, [*known, "env.config"])
+    if root == "env" and len(path) > 2:
+        # A nested key of a shallow configuration: start from the scene's own value.
+        full = merged_config(tree["env"]["base"], tree["env"]["config"])
+        if path[1] in full:
+            tree["env"]["config"].setdefault(path[1], full[path[1]])
+    node: Any = tree[root]
+    for name in path[:-1]:
+        if node.get(name) is None:
+            node[name] = {}
+        node = node[name]
+        if not isinstance(node, dict):
+            raise UsageError(f"setting {key!r}: {name!r} has no keys of its own")
+    node[path[-1]] = value
+
+
+def _override_roots(tree: Mapping[str, Any]) -> list[str]:
+    algo = tree["agent"]["algo"]
+    fields = _AGENT_SPECS[algo].model_fields if algo in _AGENT_SPECS else {}
+    return [*tree, *(f"agent.{name}" for name in fields), "env.config"]
+
+
+# --- reading and explaining -------------------------------------------------------------------
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds one mapping, read without running anything.
+
+    Raises:
+        UsageError: no such file, not YAML (with file and line), or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise UsageError(f"{where}: {problem}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values")
+    return content
+
+
+def validated(model: type[SpecT], content: Mapping[str, Any], prefix: str = "") -> SpecT:
+    """`model` from `content`, or the first problem as one line.
+
+    Raises:
+        UsageError: names the key, the value and what is wrong with it.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _explained(error, model, prefix) from None
+
+
+def _explained(error: ValidationError, model: type[Spec], prefix: str) -> UsageError:
+    # Of a union's complaints (a number or a schedule), one about a key says most.
+    problems = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    problem = problems[0]
+    path = [str(part) for part in problem["loc"]]
+    # Tags of a union stand in the location; they are no keys that a user typed.
+    path = [part for part in path if part not in ("ppo", "dqn", "Schedule", "float", "int")]
+    path = [part for part in path if not part.startswith(("function-", "constrained-"))]
+    where = ".".join([prefix, *path] if prefix else path)
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, path[:-1])
+        return unknown("setting", where, [where[: -len(path[-1])] + name for name in known])
+    if problem["type"] == "missing":
+        return UsageError(f"{where} is missing")
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return UsageError(f"{where} {problem['input']!r} is not valid: {message}")
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Field names of the nested spec at `path`."""
+    for name in path:
+        field = model.model_fields.get(name)
+        nested = [] if field is None else _models_of(field.annotation)
+        if not nested:
+            break
+        model = nested[0]
+    return list(model.model_fields)
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for arg in getattr(annotation, "__args__", ()) for found in _models_of(arg)]
+
+
+def _deep_merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`; mappings are merged, except an observation, which is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        if (
+            key != "observation"
+            and isinstance(value, Mapping)
+            and isinstance(merged.get(key), Mapping)
+        ):
+            merged[key] = _deep_merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,280 @@
+"""Training sessions: start a run, or resume one, up to its evaluation at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from drive_rl.environments import make_vec
+from drive_rl.environments.sb3 import SB3VecEnv
+from drive_rl.errors import DriveRLError, Interrupted
+from drive_rl.presets import RunSpec
+from drive_rl.training import checkpoint as checkpoints
+from drive_rl.training.algorithms import (
+    build_algorithm,
+    check_spaces,
+    choose_device,
+    default_threads,
+)
+from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.interrupts import StopNow, StopRequest
+from drive_rl.training.lock import RunLock
+from drive_rl.training.loop import TrainingLoop
+from drive_rl.training.networks import resolve_network
+from drive_rl.training.progress import ProgressDisplay, default_progress
+from drive_rl.training.run import (
+    Run,
+    check_available,
+    default_path,
+    provenance,
+    versions,
+    warn,
+)
+from drive_rl.training.snapshot import restore
+from drive_rl.training.statistics import MetricsLog, remove_metrics
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(DriveRLError):
+    """There is no room to write to."""
+
+
+def train_run(
+    spec: RunSpec,
+    run_dir: Path | str | None = None,
+    *,
+    progress: ProgressDisplay | None = None,
+    evaluate: bool = True,
+) -> Run:
+    """Train as `spec` says, in a new run folder.
+
+    Everything that can be wrong with the specification is found before the folder is made.
+
+    Args:
+        spec: what to train; `resolve_run` makes one.
+        run_dir: the folder; None takes runs/<env>/<algo>/<time>-seed<S>.
+        progress: where progress is shown; None shows it on stderr.
+        evaluate: whether to evaluate the final policy, into evaluation/final/.
+
+    Raises:
+        UsageError: a folder that is taken or cannot be made, a device that is not there, an
+            algorithm that cannot learn this scene.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+        DiskFull, Diverged: the last checkpoint is whole.
+    """
+    display = progress or default_progress()
+    path = Path(run_dir) if run_dir is not None else default_path(spec)
+    check_available(path)
+    device = choose_device(spec.device)
+    with _environment(spec) as env:
+        spec = _resolved(spec, env)
+        check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)
+        threads = spec.num_threads or default_threads(spec.agent.network.kind)
+        with _torch_threads(threads):
+            model = build_algorithm(spec, env, device)
+            details = provenance(str(device), threads)
+            run = Run.create(path, spec, env.observation_space, env.action_space, details)
+            with RunLock(run.path):
+                _learn(run, model, env, None, display)
+    return _evaluated(run) if evaluate else run
+
+
+def resume(
+    run_dir: Path | str,
+    *,
+    progress: ProgressDisplay | None = None,
+    evaluate: bool = True,
+) -> Run:
+    """Continue a run where its newest whole checkpoint stands; on the CPU, bit for bit.
+
+    A run that was stopped before its first checkpoint starts over. A finished run is left alone,
+    except that a missing evaluation is made up for.
+
+    Raises:
+        UsageError: no run folder.
+        DriveRLError: another process is at work on it, or its checkpoint does not fit it.
+    """
+    display = progress or default_progress()
+    run = Run.open(run_dir)
+    with RunLock(run.path):
+        checkpoint = run.newest()
+        if checkpoint is not None and checkpoint.step >= run.spec.agent.steps:
+            display.message(f"{run.path}: finished, at step {checkpoint.step:,}")
+        else:
+            _continue(run, checkpoint, display)
+    return _evaluated(run) if evaluate else run
+
+
+def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay) -> None:
+    spec = run.spec
+    device = choose_device(spec.device)
+    _warn_of_differences(run, device)
+    recorded = run.details.get("torch_threads")
+    threads = recorded if isinstance(recorded, int) and recorded > 0 else torch.get_num_threads()
+    with _environment(spec) as env, _torch_threads(threads):
+        if (env.observation_space, env.action_space) != (run.observation_space, run.action_space):
+            raise DriveRLError(
+                f"{run.path}: {spec.env.id} has other observations or actions here than when the "
+                "run was started"
+            )
+        model = build_algorithm(spec, env, device)
+        if checkpoint is None:
+            display.message(f"{run.path}: no checkpoint yet; starting over")
+            remove_metrics(run.path)
+        _learn(run, model, env, checkpoint, display)
+
+
+def _learn(
+    run: Run,
+    model: BaseAlgorithm,
+    env: SB3VecEnv,
+    checkpoint: Checkpoint | None,
+    display: ProgressDisplay,
+) -> None:
+    """Train from the beginning or from `checkpoint` to the end."""
+    agent = run.spec.agent
+    checkpoints.sweep(run.checkpoints)
+    if checkpoint is None:
+        env.seed(_environment_seed(run.spec.seed))
+        statistics = {}
+    else:
+        statistics = restore(model, env, checkpoint)
+    with _explained_disk(run), StopRequest() as stop, contextlib.ExitStack() as closing:
+        log = MetricsLog(run, model.num_timesteps)
+        closing.callback(log.close)
+        closing.callback(display.close)
+        loop = TrainingLoop(run, env, log, display, stop, statistics)
+        display.start(
+            f"{agent.algo} on {run.spec.env.id}: {env.num_envs} environments "
+            f"({run.spec.engine} engine), {model.device} -> {run.path}",
+            agent.steps,
+            model.num_timesteps,
+        )
+        try:
+            model.learn(
+                agent.steps - model.num_timesteps,
+                callback=loop,
+                log_interval=None,  # type: ignore[arg-type]
+                reset_num_timesteps=checkpoint is None,
+            )
+        except KeyboardInterrupt:
+            number = stop.signal_number or int(signal.SIGINT)
+            raise Interrupted(_not_saved(run, loop.saved_step), number) from None
+        except StopNow:
+            raise _interrupted(run, loop, stop) from None
+        except Exception as error:
+            # Ctrl-C reaches the worker processes too, and what dies there is noticed here.
+            if stop.signal_number is not None:
+                raise _interrupted(run, loop, stop) from None
+            loop.explain_divergence(error)
+            raise
+        if stop.signal_number is not None:
+            # Asked for while the last checkpoint was written: do not go on to the evaluation.
+            raise _interrupted(run, loop, stop)
+
+
+def _interrupted(run: Run, loop: TrainingLoop, stop: StopRequest) -> Interrupted:
+    step = loop.save_unsaved()
+    return Interrupted(
+        f"stopped; saved at step {step:,}; continue with `drive-rl resume {run.path}`",
+        stop.signal_number or int(signal.SIGINT),
+    )
+
+
+def _not_saved(run: Run, saved_step: int | None) -> str:
+    where = "before the first checkpoint" if saved_step is None else f"at step {saved_step:,}"
+    return f"stopped at once; saved {where}; continue with `drive-rl resume {run.path}`"
+
+
+def _evaluated(run: Run) -> Run:
+    """Score the final policy into evaluation/final/, or read what is there."""
+    from drive_rl.evaluation.final import evaluate_run
+
+    with _explained_disk(run):
+        run.evaluation = evaluate_run(run)
+    return run
+
+
+# --- the environment, the machine -------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _environment(spec: RunSpec) -> Iterator[SB3VecEnv]:
+    vector_env = make_vec(
+        spec.env, spec.agent.num_envs, engine=spec.engine, num_threads=spec.num_threads
+    )
+    try:
+        yield SB3VecEnv(vector_env)
+    except BaseException:
+        # An environment in the middle of a step, or without its workers, is not waited for.
+        with contextlib.suppress(Exception):
+            vector_env.close(terminate=True)
+        raise
+    else:
+        vector_env.close()
+
+
+@contextlib.contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Sums are split by the number of threads, so it is part of what a resumed run must repeat."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _explained_disk(run: Run) -> Iterator[None]:
+    """A full disk as one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        steps = run.steps()
+        kept = f"checkpoint {steps[-1]} is whole" if steps else "there is no checkpoint yet"
+        raise DiskFull(
+            f"{run.path}: no space left on the disk; stopped, {kept}; make room, then "
+            f"`drive-rl resume {run.path}`"
+        ) from error
+
+
+def _environment_seed(seed: int) -> int:
+    """Where the training's episodes start: far from the small seeds that evaluations use."""
+    drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return 10**6 + drawn % 10**9
+
+
+def _resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:
+    """`spec` with what "auto" stood for, so that a later version resumes the same run."""
+    observation_type = (spec.env.full_config.get("observation") or {}).get("type")
+    network = resolve_network(spec.agent.network, env.observation_space, observation_type)
+    agent = spec.agent.model_copy(update={"network": network})
+    engine = env.vector_env.engine  # type: ignore[attr-defined]
+    return spec.model_copy(update={"agent": agent, "engine": engine})
+
+
+def _warn_of_differences(run: Run, device: torch.device) -> None:
+    """Say what may keep the resumed run from being the same, bit for bit."""
+    recorded = run.details.get("versions")
+    now = versions()
+    changed = [
+        f"{name} {recorded[name]} -> {now[name]}"
+        for name in now
+        if isinstance(recorded, dict) and name in recorded and recorded[name] != now[name]
+    ]
+    before = run.details.get("device")
+    if before is not None and before != str(device):
+        changed.append(f"device {before} -> {device}")
+    if changed:
+        warn(f"{run.path}: may end in other weights than unbroken: {', '.join(changed)}")

@@ -1,0 +1,41 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Deadlines are clocks, and the machine is noisy.
+settings.register_profile(
+    "drive-rl",
+    deadline=None,
+    max_examples=int(os.environ.get("DRIVE_RL_TEST_EXAMPLES", "30")),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("drive-rl")
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def drive_rl_command(tmp_path: Path) -> Command:
+    """Runs `drive-rl ...` as a user would, in a process of its own, in an empty folder."""
+
+    def run(*arguments: str, timeout: float = 300, **kwargs: object) -> object:
+        return subprocess.run(
+            [sys.executable, "-m", "drive_rl.cli", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=kwargs.pop("cwd", tmp_path),
+            env={**os.environ, "COLUMNS": "200", **kwargs.pop("env", {})},  # type: ignore[dict-item]
+            check=False,
+        )
+
+    return run  # type: ignore[return-value]

@@ -1,0 +1,126 @@
+"""The page in a real browser: no errors, no requests, tables sort, crashes play."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from drive_rl.evaluation import evaluate
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium"),
+]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+class Faster:
+    """Always FASTER."""
+
+    name = "<script>alert(1)</script>"
+
+    def predict(self, observations, deterministic=True):
+        return np.full(len(observations), 3)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    evaluation = evaluate(
+        Faster(),
+        "highway-fast-v0",
+        episodes=5,
+        engine="reference",
+        config={"duration": 8, "vehicles_count": 12},
+    )
+    folder = evaluation.write(tmp_path_factory.mktemp("report"))
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.noise = []
+    page.on("console", lambda message: page.noise.append(message.text))
+    page.on("pageerror", lambda error: page.noise.append(str(error)))
+    page.on("dialog", lambda dialog: page.noise.append(dialog.message))
+    page.on("request", lambda request: page.noise.append(request.url))
+    page.goto(report)
+    yield page
+    assert page.noise == [report]
+    context.close()
+
+
+def first_column(page):
+    return page.locator("table.sortable").first.locator("tbody th").all_inner_texts()
+
+
+def test_plots_are_drawn_and_nothing_is_fetched(page):
+    places = page.locator("[data-plot]").count()
+    assert places >= 5
+    drawn = "n => document.querySelectorAll('[data-plot] > .plot-container').length === n"
+    page.wait_for_function(drawn, arg=places)
+    assert page.locator("h1").inner_text() == "<script>alert(1)</script>"
+
+
+def test_tables_sort_by_number_and_back(page):
+    table = page.locator("table.sortable").first
+    speed = table.get_by_role("button", name="speed")
+    speed.click()
+    values = table.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => Number(row.cells[4].dataset.value))"
+    )
+    assert values == sorted(values, reverse=True)
+    speed.click()
+    assert table.locator("thead th").nth(4).get_attribute("aria-sort") == "ascending"
+    table.get_by_role("button", name="policy").click()
+    assert first_column(page) == sorted(first_column(page))
+
+
+def test_a_crash_plays_back_to_its_beginning(page):
+    card = page.locator(".card").first
+
+    def place():
+        return re.findall(r"[-0-9.]+", card.locator(".vehicle.ego").get_attribute("transform"))
+
+    at_crash = [float(number) for number in place()]
+    card.locator("input").fill("0")
+    assert [float(number) for number in place()] != at_crash
+    assert card.locator("output").inner_text().startswith("−")
+    card.locator("button").click()
+    page.wait_for_function("() => document.querySelector('.card output').textContent === 'crash'")
+    assert [float(number) for number in place()] == at_crash
+
+
+@pytest.mark.parametrize("width", [360, 390, 768])
+def test_no_part_of_the_page_is_wider_than_a_phone(page, width):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_dark_is_dark_and_paper_is_white(page):
+    background = "() => getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(background) == "rgb(19, 23, 27)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(background) == "rgb(255, 255, 255)"

@@ -1,0 +1,132 @@
+"""Small, quick runs on highway-env itself: two other vehicles, four decisions an episode."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drive_rl.presets import RunSpec, load_environment, resolve_run
+from drive_rl.training import Run
+
+CONFIG = {"vehicles_count": 2, "lanes_count": 2, "duration": 4, "simulation_frequency": 5}
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "agent.n_steps": 16,
+        "agent.batch_size": 16,
+        "agent.n_epochs": 2,
+        "agent.ent_coef": 0.01,
+    },
+    "dqn": {
+        "agent.learning_starts": 16,
+        "agent.batch_size": 16,
+        "agent.train_freq": 2,
+        "agent.gradient_steps": 1,
+        "agent.buffer_size": 60,  # smaller than the training: it wraps round
+        "agent.target_update_interval": 20,
+    },
+}
+COMMON = {
+    "agent.network": {"kind": "auto", "hidden": [32, 32]},
+    "agent.checkpoint_interval": 30,
+    "agent.evaluation_episodes": 2,
+}
+
+# A process of its own that trains as RunSpec JSON in a file says; to be killed.
+TRAIN_SCRIPT = """
+import sys
+from pathlib import Path
+from drive_rl.errors import DriveRLError
+from drive_rl.presets import RunSpec
+from drive_rl.training import resume, train_run
+from drive_rl.training.progress import Quiet
+
+if __name__ == "__main__":
+    spec_file, run = sys.argv[1:]
+    try:
+        if spec_file == "resume":
+            resume(run, progress=Quiet(), evaluate=False)
+        else:
+            spec = RunSpec.model_validate_json(Path(spec_file).read_text())
+            train_run(spec, run, progress=Quiet(), evaluate=False)
+    except DriveRLError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+"""
+
+
+def small_spec(
+    algo: str = "ppo",
+    *,
+    env: str = "highway-fast-v0",
+    config: dict[str, Any] | None = None,
+    steps: int = 96,
+    num_envs: int = 1,
+    seed: int = 0,
+    **overrides: Any,
+) -> RunSpec:
+    """A run of seconds. `overrides` are agent settings."""
+    agent = {f"agent.{name}": value for name, value in overrides.items()}
+    return resolve_run(
+        load_environment(env, CONFIG if config is None else config),
+        algo,
+        steps=steps,
+        num_envs=num_envs,
+        seed=seed,
+        device="cpu",
+        engine="reference",
+        num_threads=1,
+        overrides={**SETTINGS[algo], **COMMON, **agent},
+    )
+
+
+def weights(run: Run) -> dict[str, bytes]:
+    """The last checkpoint's weights and moments, byte for byte."""
+    checkpoint = run.newest()
+    assert checkpoint is not None
+    tensors = {**checkpoint.policy, **{f"opt/{k}": v for k, v in checkpoint.optimizer.items()}}
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+
+
+class TrainingProcess:
+    """A training in a process of its own."""
+
+    def __init__(self, script: Path, source: str, run: Path) -> None:
+        self.run = run
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), source, str(run)],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 90) -> None:
+        """Wait until something has happened, or the process has ended."""
+        deadline = time.monotonic() + timeout
+        while not condition() and self._process.poll() is None:
+            assert time.monotonic() < deadline, "nothing happened"
+            time.sleep(0.002)
+
+    def kill_all(self) -> None:
+        """SIGKILL, to it and to its workers."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process.stderr.close()  # type: ignore[union-attr]
+
+    def send(self, number: int) -> None:
+        """A signal to the process alone."""
+        self._process.send_signal(number)
+
+    def finish(self, timeout: float = 90) -> tuple[int, str]:
+        """Exit code and what it said on stderr."""
+        _, said = self._process.communicate(timeout=timeout)
+        return self._process.returncode, said
