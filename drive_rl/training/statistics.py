@@ -6,6 +6,8 @@ import contextlib
 import json
 import math
 import os
+import re
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from drive_rl.training.progress import as_json_number
 from drive_rl.training.run import METRICS_FILE, Run, read_metrics
 
 _SMALLEST_WINDOW = 100  # episodes
+_EVENTS_PREFIX = "events.out.tfevents."
+_LONGEST_WAIT = 2.0  # s
 _EPISODE_FIGURES = ("return", "length", "crash_rate", "speed")
 
 # SB3's names for what its algorithms log, and ours.
@@ -101,6 +105,7 @@ class MetricsLog:
         if path.exists():
             write_text_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept))
         self._file = path.open("a", encoding="utf-8")
+        _wait_to_sort_last(run.path)
         # TensorBoard drops what earlier files of the run say about steps from purge_step on.
         self._events = SummaryWriter(str(run.path), purge_step=step + 1 if step else None)
 
@@ -134,6 +139,23 @@ def logged_figures(values: dict[str, Any]) -> dict[str, float | int | None]:
     return {ours: values[theirs] for theirs, ours in _LOGGED.items() if theirs in values}
 
 
+def _wait_to_sort_last(path: Path) -> None:
+    """Wait until a new event file's name will sort after those that are there.
+
+    TensorBoard reads the files of a run in the order of their names, which begin with the second
+    in which they were made; within one second, the process id would decide which is the later.
+    """
+    seconds = [
+        int(match[1])
+        for file in path.glob(f"{_EVENTS_PREFIX}*")
+        if (match := re.match(r"(\d+)\.", file.name.removeprefix(_EVENTS_PREFIX)))
+    ]
+    later = max(seconds, default=0) + 1
+    # A file from a clock that was far ahead is not waited for.
+    while 0 < (wait := later - time.time()) <= _LONGEST_WAIT:
+        time.sleep(wait)
+
+
 def _tensorboard_name(name: str) -> str:
     if name in (*_EPISODE_FIGURES, "success_rate", "episodes", "exploration_rate"):
         return f"rollout/{name}"
@@ -142,5 +164,5 @@ def _tensorboard_name(name: str) -> str:
 
 def remove_metrics(path: Path) -> None:
     """Forget what a process wrote that was killed before its first checkpoint."""
-    for file in (path / METRICS_FILE, *path.glob("events.out.tfevents.*")):
+    for file in (path / METRICS_FILE, *path.glob(f"{_EVENTS_PREFIX}*")):
         file.unlink(missing_ok=True)

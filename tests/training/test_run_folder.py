@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.training import Run, load_policy, resume, train, train_run
 from drive_rl.training.lock import RunLock
 from drive_rl.training.progress import Quiet
+from drive_rl.training.statistics import MetricsLog
 from tests.training.runs import CONFIG, small_spec, weights
 from tests.training.test_checkpoint import bomb
 
@@ -117,6 +119,20 @@ def test_a_resumed_run_has_no_line_and_no_event_twice(
     events = EventAccumulator(str(run))
     events.Reload()
     assert [event.step for event in events.Scalars("train/loss")] == expected
+
+
+def test_a_resumed_run_s_events_are_read_after_those_of_the_same_second(
+    copy: Run,
+) -> None:
+    for events in copy.path.glob("events.out.tfevents.*"):
+        events.unlink()
+    # Process ids of the killed and of the resuming process are in no order.
+    killed = copy.path / f"events.out.tfevents.{int(time.time()):010d}.host.999999999.0"
+    killed.touch()
+    MetricsLog(copy, 32).close()
+    first, second = sorted(copy.path.glob("events.out.tfevents.*"))
+    assert first == killed
+    assert second != killed
 
 
 def test_a_finished_run_is_left_alone(copy: Run, capsys: pytest.CaptureFixture[str]) -> None:
