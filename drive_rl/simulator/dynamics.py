@@ -18,7 +18,8 @@ from drive_rl.simulator.behavior import (
 from drive_rl.simulator.collisions import Pairs
 from drive_rl.simulator.jit import bare, jit, kernel, merged
 from drive_rl.simulator.neighbours import Index
-from drive_rl.simulator.state import road_of
+from drive_rl.simulator.settings import Settings
+from drive_rl.simulator.state import State, road_of
 from drive_rl.simulator.tracing import record_bodies
 from drive_rl.simulator.vehicles import step_vehicle
 
@@ -92,8 +93,10 @@ def act_agents(road, network, settings, actions):  # type: ignore[no-untyped-def
 
 
 @bare
-def run_frames(road, network, settings, scratch, rules, frames, actions, trace, env):  # type: ignore[no-untyped-def]
+def run_frames(road, network, settings, scratch, rules, frames, actions, trace):  # type: ignore[no-untyped-def]
     """Let frames pass; agents are given `actions`, (num_agents or 0, size), once per decision.
+
+    `trace` is this environment's part, (1 or 0, frames, bodies, fields).
 
     One function for all of a frame: calling one per stage costs a tenth.
     """
@@ -107,32 +110,42 @@ def run_frames(road, network, settings, scratch, rules, frames, actions, trace, 
         step_road(road, network, settings, scratch, rules)
         environment.steps += 1
         if trace.shape[0] > 0:
-            record_bodies(road, trace[env, frame])
-
-
-@jit
-def run_before(road, network, settings, scratch, rules, frames):  # type: ignore[no-untyped-def]
-    """Let frames pass before the agents are there; the episode's clock stays at zero."""
-    nobody, no_trace = np.zeros((0, 1)), np.zeros((0, 0, 0, 0))
-    run_frames(road, network, settings, scratch, rules, frames, nobody, no_trace, 0)
-    road.environment[0].steps = 0
+            record_bodies(road, trace[0, frame])
 
 
 @kernel
-def simulate(state, network, settings, actions, trace, low, high):  # type: ignore[no-untyped-def]
-    """One decision of the environments in [low, high): AbstractEnv._simulate.
+def run(state, network, settings, frames, actions, trace, mask, low, high):  # type: ignore[no-untyped-def]
+    """Let `frames` frames pass in the environments of `mask` (num_envs,) that are in [low, high).
 
-    `actions` is (num_envs, num_agents, action_size) f8; `trace` as `tracing.allocate_trace` makes
-    it, or without room.
+    `actions` is (num_envs, num_agents, action_size) f8, without agents where none are there yet;
+    `trace` as `tracing.allocate_trace` makes it, or without room.
     """
     scratch = allocate_scratch(state)
-    common = settings.common[0]
-    rules, frames = settings.rules, common.frames
     for env in range(low, high):
-        road = road_of(state, env)
-        road.environment[0].time += common.decision
-        road.environment[0].decisions += 1
-        run_frames(road, network, settings, scratch, rules, frames, actions[env], trace, env)
+        if mask[env]:
+            seen = trace[env : env + 1]
+            run_frames(
+                road_of(state, env), network, settings, scratch,
+                settings.rules, frames, actions[env], seen,
+            )  # fmt: skip
+
+
+def simulate(
+    state: State,
+    network: Any,
+    settings: Settings,
+    actions: Any,
+    trace: Any,
+    mask: Any,
+    low: int,
+    high: int,
+) -> None:
+    """One decision of those environments: AbstractEnv._simulate."""
+    common = settings.common[0]
+    environments = state.environments[low:high]
+    environments["time"] += common.decision
+    environments["decisions"] += 1
+    run(state, network, settings, common.frames, actions, trace, mask, low, high)
 
 
 @kernel

@@ -300,7 +300,7 @@ class Simulator:
         if observe_first:
             dynamics.act(state, network, settings, self._actions, low, high)
             self._observe(self._all, low, high)
-        dynamics.simulate(state, network, settings, self._actions, self.trace, low, high)
+        dynamics.simulate(state, network, settings, self._actions, self.trace, self._all, low, high)
         if not observe_first:
             self._observe(self._all, low, high)
         self._evaluate(self._actions, r.rewards, r.terminated, r.truncated, r.info, low, high)

@@ -135,7 +135,7 @@ class Futures:
         model = self._model
         state, network, settings = model.state, model.roads.network, model.settings
         r = model.result
-        dynamics.simulate(state, network, settings, model._actions, NO_TRACE, low, high)
+        dynamics.simulate(state, network, settings, model._actions, NO_TRACE, model._all, low, high)
         model.scene.evaluate(
             state, network, settings, model.options, model._actions,
             r.rewards, r.info.rewards, r.terminated, r.truncated, low, high,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import config
 
 from drive_rl.simulator import cache
 
@@ -22,11 +23,30 @@ Function = Callable[..., Any]
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": False, "nogil": True}
 
+# Only kernels are called from Python: a helper's way in from there would be a third of the time
+# that a scene takes to compile.
+HELPER: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+def _helper(function: Function, **options: Any) -> Function:
+    """Compile for the types of the arguments: once for all numbers, not anew for each literal."""
+    compiled: Any = numba.njit(**HELPER, **options)(function)
+    if config.DISABLE_JIT:
+        return function
+    for_types = compiled.get_call_template
+
+    def get_call_template(args: Any, keywords: Any) -> Any:
+        general = {name: numba.types.unliteral(each) for name, each in dict(keywords).items()}
+        return for_types(tuple(map(numba.types.unliteral, args)), general)
+
+    compiled.get_call_template = get_call_template
+    result: Function = compiled
+    return result
+
 
 def jit(function: Function) -> Function:
     """Compile a helper, called from other compiled functions only."""
-    compiled: Function = numba.njit(**OPTIONS)(function)
-    return compiled
+    return _helper(function)
 
 
 def bare(function: Function) -> Function:
@@ -35,8 +55,7 @@ def bare(function: Function) -> Function:
     Counting references cost more than the arithmetic: every array read out of a tuple was counted.
     A helper that returns an array (or a tuple of them) has to be a `jit`.
     """
-    compiled: Function = numba.njit(_nrt=False, **OPTIONS)(function)
-    return compiled
+    return _helper(function, _nrt=False)
 
 
 def inlined(function: Function) -> Function:
@@ -45,8 +64,7 @@ def inlined(function: Function) -> Function:
     For short helpers of every vehicle and frame: passing a road and its network to a call costs
     more than they do (a hundred words of arguments).
     """
-    compiled: Function = numba.njit(_nrt=False, forceinline=True, **OPTIONS)(function)
-    return compiled
+    return _helper(function, _nrt=False, forceinline=True)
 
 
 def merged(function: Function) -> Function:
@@ -56,7 +74,7 @@ def merged(function: Function) -> Function:
     would be optimized once more (a third of the time that a scene takes to compile). The caller
     has to be `bare` (or merged into one that is): in a `jit` or a `kernel` references are counted.
     """
-    compiled: Function = numba.njit(inline="always", _nrt=False, **OPTIONS)(function)
+    compiled: Function = numba.njit(inline="always", _nrt=False, **HELPER)(function)
     return compiled
 
 

@@ -16,7 +16,7 @@ from drive_rl.simulator import behavior, collisions, powers
 from drive_rl.simulator import neighbours as near
 from drive_rl.simulator import state as simulator_state
 from drive_rl.simulator.dynamics import allocate_scratch
-from drive_rl.simulator.jit import jit
+from drive_rl.simulator.jit import kernel
 from drive_rl.simulator.network import flatten
 from drive_rl.simulator.settings import settings
 from drive_rl.simulator.state import road_of
@@ -27,7 +27,7 @@ LANES = 3
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@jit
+@kernel
 def ask(state, network, settings, next_to, accelerations, changes):
     """Neighbours (n, lanes, 2), accelerations behind one another (n, n + 1), changes (n, lanes)."""
     scratch = allocate_scratch(state)
@@ -49,14 +49,14 @@ def ask(state, network, settings, next_to, accelerations, changes):
             )
 
 
-@jit
+@kernel
 def meet(bodies, out):
     for k in range(out.shape[0]):
         now, _, _, _ = collisions.intersect(bodies[2 * k], bodies[2 * k + 1], 0.0)
         out[k] = now
 
 
-@jit
+@kernel
 def power(x, delta, out):
     for k in range(out.shape[0]):
         out[k] = powers.exp(delta[k] * powers.log(x[k]))

@@ -7,12 +7,12 @@ import pytest
 
 from drive_rl.simulator import random
 from drive_rl.simulator import state as st
-from drive_rl.simulator.jit import jit
+from drive_rl.simulator.jit import kernel
 
 UNIFORM, NORMAL, FEW, MANY, PAIR = range(5)
 
 
-@jit
+@kernel
 def draw(environments, what, out):
     env = environments[0]
     for k in range(out.shape[0]):
@@ -29,12 +29,12 @@ def draw(environments, what, out):
             out[k] = 10 * first + second
 
 
-@jit
+@kernel
 def shuffle(environments, rows):
     random.shuffle_rows(environments[0], rows)
 
 
-@jit
+@kernel
 def weigh(environments, cumulated, out):
     for k in range(out.shape[0]):
         out[k] = random.choice_weighted(environments[0], cumulated)

@@ -15,13 +15,14 @@ import numpy as np
 from drive_rl.simulator import network as net
 from drive_rl.simulator import random
 from drive_rl.simulator import state as st
-from drive_rl.simulator.dynamics import allocate_scratch, run_before
+from drive_rl.simulator.dynamics import run
 from drive_rl.simulator.geometry import clip, lmap
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.network import Map, plan_route
 from drive_rl.simulator.scenes.common import append_on_lane, is_on_road, weighted_sum, weights
 from drive_rl.simulator.settings import Settings
-from drive_rl.simulator.state import Capacity, road_of
+from drive_rl.simulator.state import Capacity, State, road_of
+from drive_rl.simulator.tracing import NO_TRACE
 from drive_rl.simulator.vehicles import (
     LENGTH,
     append_agent,
@@ -120,22 +121,44 @@ def _destinations(config: Mapping[str, Any]) -> list[str]:
     return ["o0", "o1", "o2", "o3", config["destination"] or "o0"]
 
 
-@kernel
-def reset(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
+def reset(
+    state: State,
+    network: Any,
+    settings: Settings,
+    options: Options,
+    mask: Any,
+    low: int,
+    high: int,
+) -> None:
     """IntersectionEnv._make_vehicles: three seconds of traffic, a challenger, then the agents."""
-    scratch = allocate_scratch(state)
+    _fill(state, network, settings, options, mask, low, high)
     one_second = round(1 / settings.common[0].dt)
+    nobody = np.zeros((len(state.environments), 0, 1))
+    run(state, network, settings, BEFORE * one_second, nobody, NO_TRACE, mask, low, high)
+    _enter(state, network, settings, options, mask, low, high)
+
+
+@kernel
+def _fill(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
+    """Traffic on all four roads, before the agents are there."""
     for env in range(low, high):
-        if not mask[env]:
-            continue
-        road = road_of(state, env)
-        begin(road)
-        for start in options.starts:
-            spawn_vehicle(road, network, settings, options, start, 1.0, 1.0, 0.6, False)
-        run_before(road, network, settings, scratch, settings.rules, BEFORE * one_second)
-        spawn_vehicle(road, network, settings, options, 60.0, 0.1, 0.0, 1.0, True)
-        for agent in range(road.agents.shape[0]):
-            _place_agent(road, network, settings, options, agent)
+        if mask[env]:
+            road = road_of(state, env)
+            begin(road)
+            for start in options.starts:
+                spawn_vehicle(road, network, settings, options, start, 1.0, 1.0, 0.6, False)
+
+
+@kernel
+def _enter(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
+    """The challenger and the agents; the episode's clock begins."""
+    for env in range(low, high):
+        if mask[env]:
+            road = road_of(state, env)
+            road.environment[0].steps = 0
+            spawn_vehicle(road, network, settings, options, 60.0, 0.1, 0.0, 1.0, True)
+            for agent in range(road.agents.shape[0]):
+                _place_agent(road, network, settings, options, agent)
 
 
 @jit
@@ -275,16 +298,19 @@ def evaluate(  # type: ignore[no-untyped-def]
         road = road_of(state, env)
         agents = road.agents.shape[0]
         total, crashed, arrived = 0.0, False, True
-        terms[env] = 0.0
+        for term in range(own.shape[0]):
+            terms[env, term] = 0.0
         for agent in range(agents):
             vehicle = road.vehicles[road.agents[agent]]
             _agent_terms(network, options, vehicle, own)
             total += _agent_reward(options, own)
-            terms[env] += own
+            for term in range(own.shape[0]):  # whole rows take seconds to compile
+                terms[env, term] += own[term]
             crashed = crashed or vehicle.crashed
             arrived = arrived and own[ARRIVED] != 0
         reward[env] = total / agents
-        terms[env] /= agents
+        for term in range(own.shape[0]):
+            terms[env, term] /= agents
         terminated[env] = crashed or arrived
         if options.scene[0].offroad_terminal:
             ego = road.vehicles[road.agents[0]]
