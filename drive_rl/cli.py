@@ -241,6 +241,25 @@ def report(
 
 
 @app.command()
+def export(
+    policy: Annotated[str, typer.Argument(metavar="POLICY")],
+    format: Annotated[str, typer.Option(help="onnx, torchscript or sb3.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it.")] = None,
+    observations: Annotated[
+        int, typer.Option(metavar="N", help="Compare file and network on so many.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the episodes that these come from.")] = 0,
+    engine: Engine = "auto",
+) -> None:
+    """Write a policy as one file for other programs, with its card."""
+    from drive_rl.deployment.export import export as export_policy
+
+    print(
+        export_policy(policy, format, out, observations=observations, seed=seed, engine=engine)
+    )
+
+
+@app.command()
 def envs(
     name: Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False)] = None,
     as_json: Json = False,
@@ -273,6 +292,36 @@ def agents(
     else:
         rows = listing.agents()
         _print_json(rows) if as_json else listing.print_agents(rows)
+
+
+@app.command()
+def benchmark(
+    env: Annotated[
+        str, typer.Option("--env", metavar="A,B", help="Environments to measure.")
+    ] = "highway-v0,highway-fast-v0",
+    threads: Annotated[
+        list[int] | None, typer.Option(help="Threads of drive-rl's; by default 1 and all.")
+    ] = None,
+    num_envs: Annotated[int, typer.Option(help="Environments per thread.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Rounds in which the two take turns.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Length of each one's round.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine: decisions per second, beside highway-env's, random actions."""
+    from drive_rl import listing
+    from drive_rl.environments.benchmark import benchmark as measure
+
+    rows = measure(
+        _names(env),
+        threads=threads or (),
+        num_envs=num_envs,
+        rounds=rounds,
+        seconds=seconds,
+    )
+    if as_json:
+        _print_json({"schema": 1, "rows": list(rows)})
+    else:
+        listing.print_benchmark(rows)
 
 
 @app.command()

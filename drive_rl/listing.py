@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +167,20 @@ def print_agents(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["agent"], row["description"])
     Console().print(table)
+
+
+def print_benchmark(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The benchmark's rows, each as soon as it is measured."""
+    print("decisions/s      threads     drive-rl   highway-env     times faster", flush=True)
+    for row in rows:
+        if "uncovered" in row:
+            print(f"{row['env']}: only highway-env plays it: {row['uncovered']}", flush=True)
+            continue
+        print(
+            f"{row['env']:18} {row['threads']:5} {row['compiled']:12,.0f} "
+            f"{row['highway_env']:13,.1f} {row['over_highway_env']:16,.0f}",
+            flush=True,
+        )
 
 
 def print_diagnosis(document: Mapping[str, Any]) -> None:

@@ -39,6 +39,9 @@ from drive_rl.cli import run
         ("envs higway-v0", 2, ["higway-v0", "highway-v0"]),
         ("agents pppo", 2, ["pppo", "ppo"]),
         ("watch", 2, ["RUN", "--policy"]),
+        ("benchmark --env higway-v0", 2, ["higway-v0", "highway-v0"]),
+        ("benchmark --seconds 0", 2, ["seconds", "0"]),
+        ("benchmark --threads -1", 2, ["threads", "-1"]),
     ],
 )
 def test_wrong_use_gives_exit_code_2_one_line_and_leaves_nothing_behind(
@@ -123,3 +126,16 @@ def test_an_evaluation_prints_the_schema_that_programs_read(
         assert metrics[name]["low"] <= metrics[name]["mean"] <= metrics[name]["high"]
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == document
     assert (tmp_path / "out" / "episodes.csv").read_text().count("\n") > 3
+
+
+def test_benchmark_measures_both_engines_and_their_ratio(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "benchmark --env highway-fast-v0,merge-v0 --threads 1 --rounds 1 --seconds 0.2 --json"
+    assert run(line.split()) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["env"] for row in document["rows"]] == ["highway-fast-v0", "merge-v0"]
+    for row in document["rows"]:
+        ratio = row["compiled"] / row["highway_env"]
+        assert row["over_highway_env"] == pytest.approx(ratio)
+        assert row["compiled"] > 0 and row["highway_env"] > 0

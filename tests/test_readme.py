@@ -61,6 +61,8 @@ def test_the_readmes_commands_work_in_order(drive_rl_command: Command, tmp_path:
             arguments[arguments.index("--episodes") + 1] = "3"
         elif verb in ("evaluate", "report"):
             arguments += ["--episodes", "2"]
+        elif verb == "benchmark":
+            arguments += ["--env", "highway-fast-v0", "--rounds", "1", "--seconds", "0.1"]
         done = drive_rl_command(*arguments, cwd=tmp_path, timeout=600)
         assert done.returncode == 0, (arguments, done.stderr)
         seen.add(verb)

@@ -15,6 +15,7 @@ import numpy as np
 
 from drive_rl.environments.compiled import CompiledVectorEnv, uncovered
 from drive_rl.environments.vector import make_reference_env
+from drive_rl.errors import UsageError
 from drive_rl.presets import EnvironmentSpec, load_environment
 from drive_rl.simulator.engine import available_processors
 
@@ -110,16 +111,35 @@ def benchmark(
         seconds: length of a round.
         reference: measure highway-env beside the compiled engine.
 
-    Yields:
-        `env`, `threads`, and decisions per second of `compiled` and `highway_env`, and
-        `over_highway_env`; or `env` and `uncovered`, why only highway-env plays it.
+    Returns:
+        An iterator of rows: `env`, `threads`, decisions per second of `compiled` and of
+        `highway_env`, and `over_highway_env`; or `env` and `uncovered`, why only highway-env plays it.
 
     Raises:
-        UsageError: an environment is not known.
+        UsageError: an environment is not known, or a number is not positive.
     """
+    for name, value in (
+        *(("threads", count) for count in threads),
+        ("num_envs", num_envs),
+        ("rounds", rounds),
+        ("seconds", seconds),
+    ):
+        if not value > 0:
+            raise UsageError(f"{name} is {value}; it must be positive")
+    specs = {env_id: load_environment(env_id) for env_id in env_ids}
+    return _rows(specs, threads, num_envs, rounds, seconds, reference)
+
+
+def _rows(
+    specs: Mapping[str, EnvironmentSpec],
+    threads: Sequence[int],
+    num_envs: int,
+    rounds: int,
+    seconds: float,
+    reference: bool,
+) -> Iterator[dict[str, Any]]:
     processors = available_processors()
-    for env_id in env_ids:
-        spec = load_environment(env_id)
+    for env_id, spec in specs.items():
         reason = uncovered(spec.base, spec.full_config)
         if reason is not None:
             yield {"env": env_id, "uncovered": reason}
