@@ -113,7 +113,8 @@ def benchmark(
 
     Returns:
         An iterator of rows: `env`, `threads`, decisions per second of `compiled` and of
-        `highway_env`, and `over_highway_env`; or `env` and `uncovered`, why only highway-env plays it.
+        `highway_env`, and `over_highway_env`; or `env` and `uncovered`: why only highway-env
+        plays it.
 
     Raises:
         UsageError: an environment is not known, or a number is not positive.
