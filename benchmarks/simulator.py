@@ -1,6 +1,7 @@
 """Decisions per second of the compiled simulator, of highway-env, and of EnvPool if it is there.
 
     python -m benchmarks.simulator [--ids highway-v0 ...] [--threads 1 2] [--json]
+    python -m benchmarks.simulator --write docs/speed.md
     python -m benchmarks.simulator --growth [--plot docs/images]
 
 Random actions, resets and observations included. The engines take turns in short rounds, so that
@@ -12,9 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
 from math import exp, log
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +29,7 @@ import numpy as np
 from drive_rl.environments.benchmark import Step, compiled_step, rate, reference_step, take_turns
 from drive_rl.environments.compiled import uncovered
 from drive_rl.presets import load_environment
+from drive_rl.simulator.engine import available_processors
 from drive_rl.simulator.scenes import SCENES
 
 ENVPOOL = {
@@ -154,6 +159,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--growth", action="store_true", help="over vehicles and environments")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the growth there")
+    parser.add_argument("--write", type=Path, metavar="FILE.md", help="the table as a page")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
@@ -177,8 +183,55 @@ def main() -> None:
                 print(shown(rows[-1]), file=out, flush=True)
         document |= {"rows": rows, "geometric_means": geometric_means(rows)}
         print("geometric means:", shown(document["geometric_means"]), file=out)
+        if arguments.write:
+            write_page(document, arguments.write)
     if arguments.json:
         print(json.dumps(document))
+
+
+def write_page(document: dict[str, Any], path: Path) -> None:
+    """The table as Markdown, with what it was measured on."""
+    words = " ".join(sys.argv[1:])
+    lines = [
+        "# How fast the simulator is",
+        "",
+        f"Written by `python -m benchmarks.simulator {words}` on {date.today()}: "
+        f"{platform.machine()}, {available_processors()} processors, "
+        f"Python {platform.python_version()}, numba {version('numba')}, "
+        f"highway-env {version('highway-env')}. Decisions per second with random actions, resets "
+        "and observations included; the engines took turns in one run, so that the ratios hold "
+        "where the machine is noisy. EnvPool 1.2.5 is the C++ port of some of these scenes; it "
+        "has other initial traffic. `drive-rl benchmark` measures your machine.",
+        "",
+        "| scene | threads | drive-rl | highway-env | times | EnvPool | times |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        cells = [row["id"], str(row["threads"])]
+        for name, digits in (
+            ("compiled", 0), ("highway_env", 1), ("over_highway_env", 0),
+            ("envpool", 0), ("over_envpool", 1),
+        ):  # fmt: skip
+            cells.append(f"{row[name]:,.{digits}f}" if name in row else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    means = document["geometric_means"]
+    lines += [
+        "",
+        "Geometric means of the ratios: "
+        + ", ".join(
+            f"{means[name]:,.1f} times {title}"
+            for name, title in (("over_highway_env", "highway-env"), ("over_envpool", "EnvPool"))
+            if name in means
+        )
+        + ".",
+        "",
+        "The cost grows with the vehicles and stays flat in the environments "
+        "(`python -m benchmarks.simulator --growth --plot docs/images`):",
+        "",
+        "![Time per decision over vehicles and environments](images/simulator_growth.svg)",
+        "",
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def shown(row: dict[str, Any]) -> str:
