@@ -65,6 +65,24 @@ class Camera:
         """Show another road."""
         self._ground = make_ground(road_network)
 
+    def offer_roads(self, tiles: Any, names: Any) -> int:
+        """Add tiles to the road's textures, behind those that episodes draw from.
+
+        Args:
+            tiles: uint8 (count, side, side, 3), of any side that is a power of two.
+            names: of the tiles, (count,).
+
+        Returns:
+            The number of the first: `cameras[env].road` takes it, until the next episode.
+        """
+        roads = self._surfaces.road
+        more = _textures_of(_of_side(tiles, int(roads.side[0])), self.options)
+        first = len(roads.texels)
+        roads = roads._replace(texels=np.concatenate([roads.texels, more.texels]))
+        self._surfaces = self._surfaces._replace(road=roads)
+        self.road_names = np.concatenate([self.road_names, np.asarray(names, np.str_)])
+        return first
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one agent's observation: (stack_size * channels, height, width)."""
@@ -158,9 +176,22 @@ def _textures(
 ) -> tuple[Textures, NDArray[np.str_], NDArray[np.int64]]:
     """The tiles that may be drawn, their names, and their numbers."""
     bank, chosen = randomization.tiles(surface)
-    tiles = bank.tiles[chosen]
+    names = np.array([bank.table[index]["name"] for index in chosen], np.str_)
+    textures = _textures_of(bank.tiles[chosen], options)
+    return textures, names, np.arange(len(chosen), dtype=np.int64)
+
+
+def _textures_of(tiles: Any, options: CameraOptions) -> Textures:
     if not options.textures:
         mean = tiles.mean(axis=(1, 2), keepdims=True)
         tiles = np.broadcast_to(np.rint(mean), tiles.shape).astype(np.uint8)
-    names = np.array([bank.table[index]["name"] for index in chosen], np.str_)
-    return make_textures(tiles, TILE_METRES), names, np.arange(len(chosen), dtype=np.int64)
+    return make_textures(tiles, TILE_METRES)
+
+
+def _of_side(tiles: Any, side: int) -> Any:
+    """Tiles at another side, both powers of two: averaged down, or repeated."""
+    count, own = tiles.shape[:2]
+    if own > side:
+        shape = (count, side, own // side, side, own // side, 3)
+        return np.rint(tiles.reshape(shape).mean(axis=(2, 4))).astype(np.uint8)
+    return tiles.repeat(side // own, axis=1).repeat(side // own, axis=2)

@@ -81,6 +81,8 @@ NAMES = tuple(factor.name for factor in FACTORS)
 # Numbers of a stream that are not factors
 ROAD_DRAW, VERGE_DRAW, PAINT_DRAW, TRAFFIC_DRAW = 1000, 1001, 1002, 1003
 
+_WORD = 0xFFFFFFFFFFFFFFFF
+
 CAMERA_DTYPE = np.dtype(
     [
         ("stream", "i8"),  # of this environment, from its seed
@@ -133,6 +135,18 @@ def stream_of(words: Any) -> int:
     """The stream that belongs to a random generator's state, given as unsigned 64-bit words."""
     key = 0
     for word in words:
-        signed = int(np.uint64(word).astype(np.int64))
-        key = int(mixed_bits(key ^ signed))
+        key = mixed_number(key ^ int(word))
     return key
+
+
+def mixed_number(key: int) -> int:
+    """`mixed_bits` for callers in Python: helpers of kernels have no way in from there."""
+    z = (key + 0x9E3779B97F4A7C15) & _WORD
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _WORD
+    return (z ^ (z >> 31)) >> 2
+
+
+def uniform_number(key: int, number: int) -> float:
+    """`uniform` for callers in Python."""
+    return mixed_number(key ^ mixed_number(number)) / 4611686018427387904.0

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from drive_rl.camera.factors import FACTORS, Factor, uniform
+from drive_rl.camera.factors import FACTORS, Factor, uniform_number
 from drive_rl.camera.options import number
 from drive_rl.errors import UsageError, unknown
 from drive_rl.textures.banks import Bank, load_bank
@@ -88,7 +88,7 @@ class Randomization:
         for k, name in enumerate(TRAFFIC_NAMES):
             if name in self.traffic:
                 low, high = self.traffic[name]
-                drawn[name] = low + (high - low) * float(uniform(key, _TRAFFIC_DRAW + k))
+                drawn[name] = low + (high - low) * uniform_number(key, _TRAFFIC_DRAW + k)
         return drawn
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_rl.camera.bodies import mixed_bits
-from drive_rl.camera.factors import stream_of
+from drive_rl.camera.factors import mixed_number, stream_of
 from drive_rl.camera.randomization import TRAFFIC_NAMES, Randomization
 
 
@@ -42,9 +41,9 @@ class Traffic:
 
     def begin(self, env: int) -> dict[str, float]:
         """Draw the factors of an environment's next episode."""
-        key = mixed_bits(int(self.streams[env]) ^ mixed_bits(int(self.episodes[env])))
+        key = mixed_number(int(self.streams[env]) ^ mixed_number(int(self.episodes[env])))
         self.episodes[env] += 1
-        drawn = self.randomization.draw_traffic(int(key))
+        drawn = self.randomization.draw_traffic(key)
         self._drawn[env] = [drawn[name] for name in self.names]
         return drawn
 
