@@ -49,11 +49,23 @@ class Spec(BaseModel):
 
 
 class Schedule(Spec):
-    """A value that changes from `start` to `end` over the training, as a function of progress."""
+    """A value that changes from `start` to `end` over the training, as a function of progress.
+
+    Attributes:
+        until: share of the training after which it stays at `end`.
+    """
 
     start: NotNegative
     end: NotNegative = 0.0
     kind: Literal["linear", "cosine"] = "linear"
+    until: Annotated[Fraction, Field(gt=0)] = 1.0
+
+
+class FractionSchedule(Schedule):
+    """A Schedule between fractions, such as discount factors."""
+
+    start: Fraction
+    end: Fraction = 0.0
 
 
 class EnvironmentSpec(Spec):
@@ -102,6 +114,8 @@ class _CommonAgentSpec(Spec):
 
     Attributes:
         steps: environment steps (decisions) to train for, over all environments together.
+        gamma: discount factor. A short horizon at first makes learning what follows at once from
+            an action easy; one that is long from the beginning teaches caution before driving.
         num_envs: environments stepped together.
         observation: taken where the environment's configuration names none; None keeps the scene's.
         checkpoint_interval: environment steps between checkpoints.
@@ -111,7 +125,7 @@ class _CommonAgentSpec(Spec):
     steps: Count
     num_envs: Count
     learning_rate: Positive | Schedule
-    gamma: Fraction
+    gamma: Fraction | FractionSchedule
     batch_size: Count
     weight_decay: NotNegative = 0.01
     max_grad_norm: Positive
@@ -126,6 +140,7 @@ class PPOSpec(_CommonAgentSpec):
 
     Attributes:
         n_steps: steps per environment and rollout.
+        ent_coef: weight of the entropy bonus.
     """
 
     algo: Literal["ppo"] = "ppo"
@@ -133,7 +148,7 @@ class PPOSpec(_CommonAgentSpec):
     n_epochs: Count
     gae_lambda: Fraction = 0.95
     clip_range: Positive | Schedule = 0.2
-    ent_coef: NotNegative = 0.0
+    ent_coef: NotNegative | Schedule = 0.0
     vf_coef: NotNegative = 0.5
     max_grad_norm: Positive = 0.5
     target_kl: Positive | None = None
@@ -445,12 +460,16 @@ def validated(model: type[SpecT], content: Mapping[str, Any], prefix: str = "") 
 
 
 def _explained(error: ValidationError, model: type[Spec], prefix: str) -> UsageError:
-    # Of a union's complaints (a number or a schedule), one about a key says most.
-    problems = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    # Of a union's complaints (a number or a schedule), one about a key says most, then one that
+    # reaches deepest.
+    problems = sorted(
+        error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"]))
+    )
     problem = problems[0]
     path = [str(part) for part in problem["loc"]]
     # Tags of a union stand in the location; they are no keys that a user typed.
-    path = [part for part in path if part not in ("ppo", "dqn", "Schedule", "float", "int")]
+    tags = ("ppo", "dqn", "Schedule", "FractionSchedule", "float", "int")
+    path = [part for part in path if part not in tags]
     path = [part for part in path if not part.startswith(("function-", "constrained-"))]
     where = ".".join([prefix, *path] if prefix else path)
     if problem["type"] == "extra_forbidden":

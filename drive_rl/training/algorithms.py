@@ -38,7 +38,7 @@ class ProgressSchedule:
 
     def __call__(self, progress_remaining: float) -> float:
         # SB3's last rollout may pass the end; a schedule must not go below its end there.
-        progress = min(max(1.0 - progress_remaining, 0.0), 1.0)
+        progress = min(max(1.0 - progress_remaining, 0.0) / self.schedule.until, 1.0)
         start, end = self.schedule.start, self.schedule.end
         if self.schedule.kind == "cosine":
             return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
@@ -170,11 +170,11 @@ def _build_ppo(
         n_steps=n_steps,
         batch_size=min(agent.batch_size, n_steps * vec_env.num_envs),
         n_epochs=agent.n_epochs,
-        gamma=agent.gamma,
+        gamma=_at_start(agent.gamma),
         gae_lambda=agent.gae_lambda,
         clip_range=_schedule(agent.clip_range),
         normalize_advantage=agent.normalize_advantage,
-        ent_coef=agent.ent_coef,
+        ent_coef=_at_start(agent.ent_coef),
         vf_coef=agent.vf_coef,
         max_grad_norm=agent.max_grad_norm,
         target_kl=agent.target_kl,
@@ -195,7 +195,7 @@ def _build_dqn(
         learning_starts=agent.learning_starts,
         batch_size=agent.batch_size,
         tau=agent.tau,
-        gamma=agent.gamma,
+        gamma=_at_start(agent.gamma),
         train_freq=agent.train_freq,
         gradient_steps=agent.gradient_steps,
         target_update_interval=agent.target_update_interval,
@@ -209,6 +209,26 @@ def _build_dqn(
     )
     _store_as_float32(model)
     return model
+
+
+def follow_schedules(model: BaseAlgorithm, agent: AgentSpec) -> None:
+    """Set what SB3 takes as constants, and the agent's file may give as a schedule, for now.
+
+    A function of the steps done and nothing else, so a resumed run goes on as it would have.
+    """
+    remaining = 1.0 - model.num_timesteps / agent.steps
+    if isinstance(agent.gamma, Schedule):
+        assert isinstance(model, PPO | DQN)
+        model.gamma = ProgressSchedule(agent.gamma)(remaining)
+        if isinstance(model, PPO):
+            model.rollout_buffer.gamma = model.gamma
+    if isinstance(agent, PPOSpec) and isinstance(agent.ent_coef, Schedule):
+        assert isinstance(model, PPO)
+        model.ent_coef = ProgressSchedule(agent.ent_coef)(remaining)
+
+
+def _at_start(value: float | Schedule) -> float:
+    return value.start if isinstance(value, Schedule) else value
 
 
 def _store_as_float32(model: DQN) -> None:

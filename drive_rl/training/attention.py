@@ -1,10 +1,13 @@
-"""Vehicles as a set: a permutation-invariant network over Kinematics observations.
+"""A small permutation-invariant network over Kinematics observations.
 
 A row of Kinematics is a vehicle, the first one the ego. Order and number of the others carry no
 meaning, so each is encoded together with the ego by the same layers, then read in two ways: the
 maximum over vehicles (Zaheer et al. 2017, "Deep Sets"), and attention with the ego as the query
 (Leurent and Mercat 2019, "Social Attention for Autonomous Decision-Making in Dense Traffic").
-On highway-fast-v0 this matters more than tuning: see docs/scoreboard.md.
+
+Ranges that are wide enough for everything in sight leave little of [-1, 1] to what is near, and a
+network is slow to learn steep functions of small inputs. So every feature is read at several
+scales: as it is, and magnified and cut off, as through a set of lenses.
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from torch import Tensor, nn
 
 from drive_rl.errors import UsageError
 
+SCALES = (1.0, 4.0, 16.0)
+"""Magnifications at which each feature is read."""
+
 
 class EgoAttention(BaseFeaturesExtractor):
     """Encodes (batch, vehicles, features) to (batch, 3 * width).
@@ -31,6 +37,8 @@ class EgoAttention(BaseFeaturesExtractor):
     Raises:
         UsageError: observations that are not rows of vehicles, or a width that does not divide.
     """
+
+    _scales: Tensor
 
     def __init__(
         self, observation_space: spaces.Space[Any], width: int = 64, heads: int = 2
@@ -46,36 +54,41 @@ class EgoAttention(BaseFeaturesExtractor):
                 f"network 'attention': features {width} is no multiple of heads {heads}"
             )
         super().__init__(observation_space, 3 * width)
-        self.heads = heads
-        num_features = shape[1]
+        self.width, self.heads = width, heads
+        num_inputs = shape[1] * len(SCALES)
+        scales = torch.tensor(SCALES).repeat_interleave(shape[1])  # (3 F)
+        self.register_buffer("_scales", scales, persistent=False)
         # One layer on [vehicle, ego], as two whose sum it is: the ego's half is computed once.
-        self.vehicle = nn.Linear(num_features, width)
-        self.ego = nn.Linear(num_features, width)
-        self.encode = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.vehicle = nn.Linear(num_inputs, width)
+        self.ego = nn.Linear(num_inputs, width)
+        self.encode = nn.Linear(width, width)
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
-        ego = observations[:, :1]  # (B, 1, F)
-        present = (observations != 0).any(dim=-1)  # (B, V)
-        encoded = self.encode(self.vehicle(observations) + self.ego(ego))  # (B, V, D)
-        largest = encoded.masked_fill(~present[..., None], 0.0).amax(dim=1)  # (B, D); after ReLU
+        present = observations.abs().amax(dim=-1) > 0  # (B, V)
+        rows = (observations.repeat(1, 1, len(SCALES)) * self._scales).clamp(-1.0, 1.0)
+        encoded = torch.relu(self.vehicle(rows) + self.ego(rows[:, :1]))  # (B, V, D)
+        encoded = torch.relu(self.encode(encoded)) * present[..., None]  # (B, V, D)
+        largest = encoded.amax(dim=1)  # (B, D); of what is not negative
         attended = self._attend(encoded, present)  # (B, D)
         return torch.cat([encoded[:, 0], largest, attended], dim=-1)  # (B, 3 D)
 
     def _attend(self, encoded: Tensor, present: Tensor) -> Tensor:
-        """The ego asks, all vehicles answer (the ego too, so there is always one)."""
-        batch, vehicles, width = encoded.shape
-        head = width // self.heads
-        query = self.query(encoded[:, 0]).view(batch, self.heads, 1, head)  # (B, H, 1, d)
-        keys = self.key(encoded).view(batch, vehicles, self.heads, head).transpose(1, 2)
-        values = self.value(encoded).view(batch, vehicles, self.heads, head).transpose(1, 2)
-        scores = (query * keys).sum(dim=-1) / math.sqrt(head)  # (B, H, V)
-        absent = ~present
-        absent[:, 0] = False
+        """The ego asks, all vehicles answer (the ego too, so there is always one).
+
+        Keys and values are linear in the encodings. So the keys' matrix is applied to the one
+        query, and the values' matrix to the one answer, instead of both to every vehicle.
+        """
+        head = self.width // self.heads
+        key = self.key.weight.view(self.heads, head, self.width)  # (H, d, D)
+        value = self.value.weight.view(self.heads, head, self.width)  # (H, d, D)
+        query = self.query(encoded[:, 0]).view(-1, self.heads, head)  # (B, H, d)
+        asked = torch.einsum("bhd,hdw->bhw", query, key)  # (B, H, D)
+        scores = torch.bmm(asked, encoded.transpose(1, 2)) / math.sqrt(head)  # (B, H, V)
+        absent = torch.cat([torch.zeros_like(present[:, :1]), ~present[:, 1:]], dim=1)
         weights = scores.masked_fill(absent[:, None], -torch.inf).softmax(dim=-1)  # (B, H, V)
-        answer = (weights[..., None] * values).sum(dim=2)  # (B, H, d)
-        flat: Tensor = answer.reshape(batch, width)  # (B, D)
-        return flat
+        seen = torch.bmm(weights, encoded)  # (B, H, D)
+        return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)

@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import DriveRLError
 from drive_rl.training import checkpoint as checkpoints
+from drive_rl.training.algorithms import follow_schedules
 from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.progress import ProgressDisplay
@@ -100,6 +101,7 @@ class TrainingLoop(BaseCallback):
         if self._in_iteration:
             self._end_iteration()
         self._in_iteration = True
+        follow_schedules(self.model, self._run.spec.agent)
         if isinstance(self.model, PPO) or self._stop.signal_number is not None:
             self._snapshot = self._captured()
         if self._stop.signal_number is not None:

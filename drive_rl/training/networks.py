@@ -142,7 +142,8 @@ class AlignedEgoAttention(EgoAttention):
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if tracing or torch.compiler.is_compiling():
         return tensor  # an exporter sees no memory; what it makes is not resumed
     return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
 

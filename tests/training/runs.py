@@ -22,7 +22,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "agent.n_steps": 16,
         "agent.batch_size": 16,
         "agent.n_epochs": 2,
-        "agent.ent_coef": 0.01,
+        "agent.ent_coef": {"start": 0.01, "end": 0.0},
     },
     "dqn": {
         "agent.learning_starts": 16,
@@ -35,6 +35,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 COMMON = {
     "agent.network": {"kind": "auto", "hidden": [32, 32]},
+    # Discounts that change, so that a resumed run has to find the right one again.
+    "agent.gamma": {"start": 0.6, "end": 0.9, "until": 0.8},
     "agent.checkpoint_interval": 30,
     "agent.evaluation_episodes": 2,
 }

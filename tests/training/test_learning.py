@@ -21,6 +21,7 @@ from drive_rl.training.algorithms import (
     ProgressSchedule,
     build_algorithm,
     build_policy,
+    follow_schedules,
 )
 from drive_rl.training.loop import Diverged, TrainingLoop
 from drive_rl.training.networks import policy_arguments, resolve_network
@@ -150,6 +151,31 @@ def test_schedules_go_from_start_to_end_and_stay_there(kind: Any) -> None:
     assert schedule(0.5) == pytest.approx(0.55)
     assert schedule(0.0) == pytest.approx(0.1)
     assert schedule(-0.3) == pytest.approx(0.1)
+
+
+def test_a_schedule_may_reach_its_end_before_the_training_does() -> None:
+    schedule = ProgressSchedule(Schedule(start=1.0, end=0.0, until=0.5))
+    assert schedule(0.75) == pytest.approx(0.5)
+    assert schedule(0.5) == schedule(0.25) == 0.0
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+def test_discount_and_entropy_bonus_follow_their_schedules(algo: str) -> None:
+    spec = small_spec(algo, gamma={"start": 0.5, "end": 0.9}, network={"kind": "mlp"})
+    model = build_algorithm(spec, Made(2), torch.device("cpu"))
+    assert isinstance(model, (PPO, BatchedDQN))
+    for done, gamma in ((0.0, 0.5), (0.5, 0.7), (1.0, 0.9)):
+        model.num_timesteps = round(done * spec.agent.steps)
+        follow_schedules(model, spec.agent)
+        assert model.gamma == pytest.approx(gamma)
+        if isinstance(model, PPO):
+            assert model.rollout_buffer.gamma == model.gamma
+            assert model.ent_coef == pytest.approx(0.01 * (1.0 - done))
+
+
+def test_a_discount_above_one_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"agent\.gamma\.end 1\.5"):
+        small_spec("ppo", gamma={"start": 0.5, "end": 1.5})
 
 
 def test_a_run_shorter_than_a_rollout_takes_no_more_steps_than_asked_for(tmp_path: Path) -> None:
