@@ -17,6 +17,7 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import typer
 
 from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.textures.commands import app as textures_app
 
 if TYPE_CHECKING:
     from drive_rl.training import Run
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(textures_app, name="textures")
 
 # Options that several commands share.
 Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment: see `drive-rl envs`.")]
@@ -241,6 +243,39 @@ def report(
 
 
 @app.command()
+def grid(
+    env: Annotated[str, typer.Option("--env", metavar="A,B", help="Environments.")],
+    algo: Annotated[str, typer.Option(metavar="A,B", help="Agents: ppo, dqn, or YAML files.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for runs and results.csv.")],
+    seeds: Annotated[str, typer.Option(metavar="0..9", help="Seeds: 0..9, or 0,3,5.")] = "0",
+    steps: Annotated[int | None, typer.Option(help="Decisions to train each for.")] = None,
+    num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
+    engine: Engine = "auto",
+    settings: Settings = None,
+    workers: Annotated[int | None, typer.Option(help="Runs at a time; None: the cores.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of each run.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train and score every environment with every agent and seed; stop and start it at will."""
+    from drive_rl.cluster.grid import grid as run_grid
+    from drive_rl.cluster.grid import parse_seeds
+
+    rows = run_grid(
+        _names(env),
+        _names(algo),
+        parse_seeds(seeds),
+        out,
+        steps=steps,
+        num_envs=num_envs,
+        engine=engine,
+        overrides=settings or (),
+        workers=workers,
+        threads=threads,
+    )
+    _print_json(rows) if as_json else print(f"{len(rows)} runs: {out / 'results.csv'}")
+
+
+@app.command()
 def export(
     policy: Annotated[str, typer.Argument(metavar="POLICY")],
     format: Annotated[str, typer.Option(help="onnx, torchscript or sb3.")] = "onnx",
@@ -254,9 +289,7 @@ def export(
     """Write a policy as one file for other programs, with its card."""
     from drive_rl.deployment.export import export as export_policy
 
-    print(
-        export_policy(policy, format, out, observations=observations, seed=seed, engine=engine)
-    )
+    print(export_policy(policy, format, out, observations=observations, seed=seed, engine=engine))
 
 
 @app.command()

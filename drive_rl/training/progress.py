@@ -146,6 +146,9 @@ def _figure_words(figures: Figures) -> list[str]:
         words.append(f"crashes {value:.0%}")
     if (value := figures.get("speed")) is not None:
         words.append(f"{value:.1f} m/s")
+    for name in ("gap", "diversity"):  # of a texture GAN
+        if (value := figures.get(name)) is not None:
+            words.append(f"{name} {value:.2f}")
     return words
 
 

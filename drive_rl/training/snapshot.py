@@ -48,7 +48,7 @@ def capture(model: BaseAlgorithm, env: Resumable, statistics: dict[str, Any]) ->
     state: dict[str, Any] = {
         "counters": {name: getattr(model, name) for name in _counters(model)},
         "random": _random_states(model),
-        "optimizer_groups": _optimizer_groups(model.policy.optimizer),
+        "optimizer_groups": optimizer_groups(model.policy.optimizer),
         "statistics": statistics,
     }
     environment = {f"environment/{k}": np.array(v) for k, v in env.get_state().items()}
@@ -59,7 +59,7 @@ def capture(model: BaseAlgorithm, env: Resumable, statistics: dict[str, Any]) ->
         replay = _replay_arrays(model.replay_buffer)
         state["replay"] = {"pos": model.replay_buffer.pos, "full": model.replay_buffer.full}
     policy = {name: value.clone() for name, value in model.policy.state_dict().items()}
-    optimizer = _optimizer_tensors(model.policy.optimizer)
+    optimizer = optimizer_tensors(model.policy.optimizer)
     return Checkpoint(model.num_timesteps, policy, optimizer, state, environment, replay)
 
 
@@ -74,7 +74,7 @@ def restore(model: BaseAlgorithm, env: Resumable, checkpoint: Checkpoint) -> dic
     try:
         for name in _counters(model):
             setattr(model, name, state["counters"][name])
-        _restore_optimizer(model.policy.optimizer, checkpoint.optimizer, state["optimizer_groups"])
+        restore_optimizer(model.policy.optimizer, checkpoint.optimizer, state["optimizer_groups"])
         _restore_observation(model, checkpoint.environment)
         if isinstance(model, DQN):
             assert model.replay_buffer is not None
@@ -158,7 +158,8 @@ def _bytes_from_text(text: str) -> torch.Tensor:
 # --- optimiser --------------------------------------------------------------------------------
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """Its moments, named `<parameter index>.<moment>`."""
     return {
         f"{index}.{name}": moment.clone()
         for index, moments in optimizer.state_dict()["state"].items()
@@ -166,13 +167,15 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
     }
 
 
-def _optimizer_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+def optimizer_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Its settings, JSON-safe."""
     return [dict(group) for group in optimizer.state_dict()["param_groups"]]
 
 
-def _restore_optimizer(
+def restore_optimizer(
     optimizer: torch.optim.Optimizer, tensors: Tensors, groups: list[dict[str, Any]]
 ) -> None:
+    """Put back what the two functions above gave."""
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")

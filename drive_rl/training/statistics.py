@@ -10,7 +10,7 @@ import re
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from drive_rl.training.checkpoint import write_text_atomically
 from drive_rl.training.progress import as_json_number
-from drive_rl.training.run import METRICS_FILE, Run, read_metrics
+from drive_rl.training.run import METRICS_FILE, read_metrics
 
 _SMALLEST_WINDOW = 100  # episodes
 _EVENTS_PREFIX = "events.out.tfevents."
@@ -91,6 +91,14 @@ class EpisodeWindow:
         self._episodes.extend(tuple(episode) for episode in data["episodes"])
 
 
+class HasFolder(Protocol):
+    """A run of any kind: of a policy, of a texture GAN."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+
+
 class MetricsLog:
     """metrics.jsonl and the TensorBoard events of a run, continued after `step` without doubles.
 
@@ -99,7 +107,7 @@ class MetricsLog:
         step: lines beyond this step are of a process that was stopped, and dropped.
     """
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: HasFolder, step: int) -> None:
         path = run.path / METRICS_FILE
         kept = [entry for entry in read_metrics(path) if entry.get("step", 0) <= step]
         if path.exists():
@@ -120,6 +128,10 @@ class MetricsLog:
         for name, value in entry.items():
             if name != "step" and value is not None:
                 self._events.add_scalar(_tensorboard_name(name), value, step)
+
+    def picture(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
+        """A picture for TensorBoard, (height, width, 3)."""
+        self._events.add_image(name, pixels, step, dataformats="HWC")
 
     def flush(self) -> None:
         """To the disk, before a checkpoint says that the run is this far."""

@@ -1,0 +1,522 @@
+"""Training of a texture GAN: in a run folder that can be stopped, resumed and verified.
+
+    RUN/run.yaml       spec, classes, data, versions, command
+        checkpoints/   as those of a policy, with the same code
+        sheets/        sample sheets: a row per class, then the controls
+        metrics.jsonl  and TensorBoard's events
+
+All that is random in a step comes of the run's seed and the step's number, so that a resumed run
+needs no generator's state to be the same run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from drive_rl.errors import DriveRLError, Interrupted, UsageError
+from drive_rl.presets import validated
+from drive_rl.textures.augment import Compositor, diff_augment, toned, turned
+from drive_rl.textures.losses import discriminator_loss, generator_loss, gradient_penalty
+from drive_rl.textures.networks import Discriminator, Generator, count_parameters
+from drive_rl.textures.prepare import Data, load_data
+from drive_rl.textures.sampling import contact_sheet, to_pixels
+from drive_rl.textures.spec import CONTROLS, GanSpec
+from drive_rl.textures.weights import (
+    KIND,
+    RUN_FILE,
+    SCHEMA,
+    Weights,
+    adapt,
+    read_run,
+    split_states,
+)
+from drive_rl.training import checkpoint as checkpoints
+from drive_rl.training.algorithms import choose_device
+from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.interrupts import StopRequest
+from drive_rl.training.lock import RunLock
+from drive_rl.training.progress import ProgressDisplay, default_progress
+from drive_rl.training.run import provenance, warn
+from drive_rl.training.snapshot import (
+    load_weights,
+    optimizer_groups,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from drive_rl.training.statistics import MetricsLog, remove_metrics
+
+METRICS_INTERVAL = 50  # steps
+KEPT_CHECKPOINTS = 2
+SHEET_COLUMNS = 8
+COLLAPSED = 0.15  # diversity, as a share of that of real crops, below which samples are too alike
+_DISPLAY_INTERVAL = 0.5  # s
+
+
+class Diverged(DriveRLError):
+    """A loss or a weight is no longer a finite number."""
+
+
+class GanRun:
+    """The networks of a run, and a step of their training.
+
+    Attributes:
+        path: the run's folder.
+        step: steps taken.
+    """
+
+    def __init__(
+        self, path: Path, spec: GanSpec, data: Data, seed: int, device: torch.device
+    ) -> None:
+        self.path, self.spec, self.seed, self.device = path, spec, seed, device
+        self.step = 0
+        self.classes = tuple(data.classes_of("train"))
+        rows = data.select("train")
+        self._crops = torch.from_numpy(data.crops[rows]).permute(0, 3, 1, 2)  # uint8 (N, 3, S, S)
+        labels = [self.classes.index(data.table[row]["class"]) for row in rows]
+        self._labels = torch.tensor(labels)
+        self._places = [torch.nonzero(self._labels == c)[:, 0] for c in range(len(self.classes))]
+        self._composited = Compositor(spec.side)
+        # Weights are drawn from torch's own generator; whoever calls gets it back as it was
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            count = len(self.classes)
+            self.generator = Generator(spec.generator, count).to(device)
+            self.average = Generator(spec.generator, count).to(device)
+            self.discriminator = Discriminator(spec.discriminator, count).to(device)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.requires_grad_(False)
+        self._optimizers = {
+            name: torch.optim.AdamW(
+                network.parameters(),
+                lr=spec.learning_rate,
+                betas=spec.betas,
+                weight_decay=spec.weight_decay,
+            )
+            for name, network in (
+                ("generator", self.generator),
+                ("discriminator", self.discriminator),
+            )
+        }
+
+    # --- a step -------------------------------------------------------------------------------
+
+    def train_step(self) -> dict[str, float]:
+        """One update of the discriminator and one of the generator, on the same fakes.
+
+        Returns:
+            The losses, and the gap between the discriminator's mean scores of real and fake.
+        """
+        spec = self.spec
+        random = torch.Generator().manual_seed(_mixed(self.seed, 0, self.step))
+        self._set_learning_rate()
+        count = spec.early_batch_size if 2 * self.step < spec.steps else spec.batch_size
+        real, labels, controls = self._draw_real(count, random)
+        noise = [part.to(self.device) for part in self.generator.draw(count, spec.side, random)]
+        with self._mixed_precision():
+            fake = self.generator(noise, labels, controls)  # (B, 3, S, S)
+
+        def score(x: Tensor) -> Tensor:
+            scores: Tensor = self.discriminator(x, labels, controls)
+            return scores
+
+        # The discriminator
+        real_seen = diff_augment(real, spec.augment, random)
+        fake_seen = diff_augment(fake.detach().float(), spec.augment, random)
+        with self._mixed_precision():
+            real_score, fake_score = score(real_seen).float(), score(fake_seen).float()
+        loss = discriminator_loss(spec.loss, real_score, fake_score)
+        penalty = loss.new_zeros(())
+        if self.step % spec.penalty_interval == 0 and spec.penalty and spec.loss != "minimax":
+            penalty = gradient_penalty(spec.loss, score, real_seen, fake_seen, random)
+        total = loss + spec.penalty * spec.penalty_interval * penalty
+        self._update("discriminator", total)
+
+        # The generator. The real scores are from before the update just made: recomputing them
+        # would cost a forward pass for a number that hardly differs and has no gradient here
+        self.discriminator.requires_grad_(False)
+        seen = diff_augment(fake.float(), spec.augment, random)
+        with self._mixed_precision():
+            fooled = score(seen).float()
+        cost = generator_loss(spec.loss, real_score.detach(), fooled)
+        self._update("generator", cost)
+        self.discriminator.requires_grad_(True)
+        self._average_weights()
+        self.step += 1
+        figures = {
+            "loss": float(loss.detach()),
+            "generator_loss": float(cost.detach()),
+            "gap": float((real_score - fake_score).detach().mean()),
+        }
+        if float(penalty.detach()):
+            figures["penalty"] = float(penalty.detach())
+        return figures
+
+    def _draw_real(self, count: int, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Real crops of -1 to 1 with their labels and controls; each class as often."""
+        labels = torch.randint(len(self.classes), (count,), generator=random)
+        shares = torch.rand(count, generator=random)
+        chosen = [
+            self._places[c][int(s * len(self._places[c]))]
+            for c, s in zip(labels.tolist(), shares.tolist(), strict=True)
+        ]
+        crops = self._crops[torch.stack(chosen)].float() / 255.0
+        crops = toned(turned(crops, random), self.spec.tone, random)
+        controls = self._composited.draw(count, self.spec.control_share, random)
+        # Composited at all only where asked for: the others stay photographs
+        crops = torch.where(
+            controls.any(dim=1)[:, None, None, None],
+            self._composited(crops, controls, random),
+            crops,
+        )
+        device = self.device
+        return (crops * 2.0 - 1.0).to(device), labels.to(device), controls.to(device)
+
+    def _update(self, name: str, loss: Tensor) -> None:
+        if not bool(torch.isfinite(loss)):
+            raise Diverged(
+                f"step {self.step + 1}: the loss of the {name} is {float(loss.detach())}; stopped, "
+                f"{self._last_good()}; a lower learning_rate or a higher penalty may help"
+            )
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    def _last_good(self) -> str:
+        steps = checkpoints.steps_in(self.path / "checkpoints")
+        if not steps:
+            return "before the first checkpoint"
+        return f"the last good checkpoint is {self.path / 'checkpoints' / str(steps[-1])}"
+
+    def _set_learning_rate(self) -> None:
+        spec = self.spec
+        share = 0.5 * (1.0 + math.cos(math.pi * min(self.step / spec.steps, 1.0)))
+        rate = spec.final_learning_rate + share * (spec.learning_rate - spec.final_learning_rate)
+        for optimizer in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def _average_weights(self) -> None:
+        halflife = min(self.spec.ema_halflife, (self.step + 1) / 20.0)
+        keep = 0.5 ** (1.0 / max(halflife, 1e-8))
+        with torch.no_grad():
+            for mean, value in zip(
+                self.average.parameters(), self.generator.parameters(), strict=True
+            ):
+                mean.lerp_(value, 1.0 - keep)
+
+    def _mixed_precision(self) -> torch.autocast:
+        """bfloat16 on CUDA, whose exponents are those of float32: no loss needs scaling."""
+        cuda = self.device.type == "cuda"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=cuda)
+
+    # --- looking at it ------------------------------------------------------------------------
+
+    def sheet(self) -> tuple[np.ndarray[Any, Any], float]:
+        """A sheet of the averaged generator's tiles, and the diversity of the other one's.
+
+        Returns:
+            uint8 (height, width, 3): a row per class, then a row per control rising from 0 to 1;
+            and the mean difference between two tiles of a class, as a share of that of real crops.
+        """
+        count, side = len(self.classes), self.spec.side
+        random = torch.Generator().manual_seed(_mixed(self.seed, 1, 0))
+        labels = torch.arange(count).repeat_interleave(SHEET_COLUMNS)
+        controls = torch.zeros(len(labels), len(CONTROLS))
+        rising = torch.linspace(0, 1, SHEET_COLUMNS)
+        for number in range(len(CONTROLS)):
+            row = torch.zeros(SHEET_COLUMNS, len(CONTROLS))
+            row[:, number] = rising
+            controls = torch.cat([controls, row])
+            labels = torch.cat([labels, torch.full((SHEET_COLUMNS,), number % count)])
+        noise = [part.to(self.device) for part in self.generator.draw(len(labels), side, random)]
+        # One and the same surface along the row of a control
+        first = count * SHEET_COLUMNS
+        for part in noise:
+            for number in range(len(CONTROLS)):
+                start = first + number * SHEET_COLUMNS
+                part[start : start + SHEET_COLUMNS] = part[start]
+        labels, controls = labels.to(self.device), controls.to(self.device)
+        with torch.no_grad():
+            shown = self.average(noise, labels, controls)
+            plain = [part[:first] for part in noise]
+            now = self.generator(plain, labels[:first], controls[:first])
+        sheet = contact_sheet(to_pixels(shown), SHEET_COLUMNS)
+        return sheet, self._diversity(now.float().cpu().view(count, SHEET_COLUMNS, -1))
+
+    def _diversity(self, fakes: Tensor) -> float:
+        real = []
+        for places in self._places:
+            chosen = places[torch.linspace(0, len(places) - 1, SHEET_COLUMNS).long()]
+            real.append(self._crops[chosen].float().flatten(1) / 127.5 - 1.0)
+        return float((_difference(fakes) / _difference(torch.stack(real)).clamp_min(1e-3)).mean())
+
+    # --- checkpoints --------------------------------------------------------------------------
+
+    def captured(self, elapsed: float) -> Checkpoint:
+        """All that continues from here as if it had never stopped."""
+        networks = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "average": self.average,
+        }
+        policy = {
+            f"{name}.{key}": value.detach().clone()
+            for name, network in networks.items()
+            for key, value in network.state_dict().items()
+        }
+        moments = {
+            f"{name}.{key}": value
+            for name, optimizer in self._optimizers.items()
+            for key, value in optimizer_tensors(optimizer).items()
+        }
+        groups = {name: optimizer_groups(each) for name, each in self._optimizers.items()}
+        state = {"optimizer_groups": groups, "elapsed": elapsed}
+        return Checkpoint(self.step, policy, moments, state)
+
+    def restore(self, checkpoint: Checkpoint) -> float:
+        """Put a checkpoint back; returns the seconds of training until then.
+
+        Raises:
+            DriveRLError: it is of another architecture.
+        """
+        for name in ("generator", "discriminator", "average"):
+            network = getattr(self, name)
+            load_weights(network, split_states(checkpoint.policy, f"{name}."))
+        try:
+            for name, optimizer in self._optimizers.items():
+                moments = split_states(checkpoint.optimizer, f"{name}.")
+                restore_optimizer(optimizer, moments, checkpoint.state["optimizer_groups"][name])
+            elapsed = float(checkpoint.state["elapsed"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise DriveRLError(
+                f"checkpoint {checkpoint.step} does not fit this run's specification ({error})"
+            ) from error
+        self.step = checkpoint.step
+        return elapsed
+
+    def start_from(self, weights: Weights) -> None:
+        """Begin with trained weights, of these classes or of others."""
+        adapt(self.generator, weights.generator, weights.classes, self.classes)
+        adapt(self.discriminator, weights.discriminator, weights.classes, self.classes)
+        self.average.load_state_dict(self.generator.state_dict())
+
+
+# --- a training -------------------------------------------------------------------------------
+
+
+def train(
+    data_folder: Path,
+    out: Path,
+    spec: GanSpec,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    weights: Weights | None = None,
+    progress: ProgressDisplay | None = None,
+) -> Path:
+    """Train a texture GAN in a new run folder.
+
+    Args:
+        data_folder: of `drive-rl textures prepare`.
+        weights: to start from; None starts anew.
+
+    Raises:
+        UsageError: data, a folder or a device that cannot be.
+        Interrupted: SIGINT or SIGTERM; the state is saved.
+        Diverged: the last checkpoint is whole.
+    """
+    data = load_data(data_folder)
+    _check_data(data, spec)
+    torch_device = choose_device(device)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        hint = "; --resume continues it" if (out / RUN_FILE).is_file() else "; name another folder"
+        raise UsageError(f"{out}: exists and is not empty{hint}")
+    threads = spec.num_threads or torch.get_num_threads()
+    run = GanRun(out, spec, data, seed, torch_device)
+    if weights is not None:
+        run.start_from(weights)
+    document = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        "spec": spec.model_dump(mode="json"),
+        "classes": list(run.classes),
+        "seed": seed,
+        "data": {"folder": str(data.folder.resolve()), "sha256": _digest(data)},
+        "sources": _sources(data),
+        "from": None if weights is None else weights.name,
+        **provenance(str(torch_device), threads),
+    }
+    try:
+        (out / "checkpoints").mkdir(parents=True)
+        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        checkpoints.write_text_atomically(out / RUN_FILE, text)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
+    with RunLock(out):
+        # Where it starts: with --from that is no longer what the seed alone would give
+        checkpoints.write_checkpoint(out / "checkpoints", run.captured(0.0))
+        _learn(run, 0.0, threads, progress or default_progress())
+    return out
+
+
+def resume(
+    out: Path, data_folder: Path | None = None, *, progress: ProgressDisplay | None = None
+) -> Path:
+    """Continue a run at its newest whole checkpoint; on the CPU, bit for bit.
+
+    Raises:
+        UsageError: no run there, or other data than it was begun with.
+        DriveRLError: no whole checkpoint, or one of another architecture.
+    """
+    document = read_run(out)
+    spec = validated(GanSpec, document["spec"], "spec")
+    recorded: Mapping[str, Any] = document["data"]
+    data = load_data(data_folder or Path(recorded["folder"]))
+    _check_data(data, spec)
+    if _digest(data) != recorded["sha256"]:
+        raise UsageError(f"{data.folder} is not the data that {out} was begun with")
+    display = progress or default_progress()
+    device = choose_device(str(document["device"]))
+    with RunLock(out):
+        checkpoint = checkpoints.newest_whole(out / "checkpoints", warn)
+        if checkpoint is None:
+            raise DriveRLError(f"{out}: no whole checkpoint to resume from")
+        if checkpoint.step >= spec.steps:
+            display.message(f"{out}: finished, at step {checkpoint.step:,}")
+            return out
+        run = GanRun(out, spec, data, int(document["seed"]), device)
+        elapsed = run.restore(checkpoint)
+        if checkpoint.step == 0:
+            remove_metrics(out)
+        _learn(run, elapsed, int(document["torch_threads"]), display)
+    return out
+
+
+def _learn(run: GanRun, elapsed: float, threads: int, display: ProgressDisplay) -> None:
+    spec, folder = run.spec, run.path / "checkpoints"
+    checkpoints.sweep(folder)
+    before, began, shown = torch.get_num_threads(), time.monotonic(), 0.0
+    first, latest = run.step, {"diversity": math.nan}
+    torch.set_num_threads(threads)
+    log = MetricsLog(run, run.step)
+
+    def save() -> None:
+        log.flush()
+        checkpoints.write_checkpoint(folder, run.captured(elapsed + time.monotonic() - began))
+        checkpoints.write_text_atomically(folder / "last", f"{run.step}\n")
+        checkpoints.prune(folder, checkpoints.steps_in(folder)[-KEPT_CHECKPOINTS:])
+
+    display.start(
+        f"texture GAN of {', '.join(run.classes)}: {count_parameters(run.generator):,} and "
+        f"{count_parameters(run.discriminator):,} parameters, {spec.loss} loss, {run.device} "
+        f"-> {run.path}",
+        spec.steps,
+        run.step,
+    )
+    gathered: dict[str, list[float]] = {}
+    try:
+        with StopRequest() as stop:
+            while run.step < spec.steps:
+                figures = run.train_step()
+                for name, value in figures.items():
+                    gathered.setdefault(name, []).append(value)
+                if run.step % METRICS_INTERVAL == 0 or run.step == spec.steps:
+                    seconds = time.monotonic() - began
+                    means = {name: sum(values) / len(values) for name, values in gathered.items()}
+                    rate = (run.step - first) / max(seconds, 1e-9)
+                    log.write(run.step, {**means, "fps": rate, "time": elapsed + seconds})
+                    gathered.clear()
+                if run.step % spec.sheet_interval == 0 or run.step == spec.steps:
+                    latest["diversity"] = _look(run, log, display)
+                if time.monotonic() - shown > _DISPLAY_INTERVAL:
+                    shown = time.monotonic()
+                    known = {k: v for k, v in latest.items() if not math.isnan(v)}
+                    display.update(run.step, {"gap": figures["gap"], **known})
+                if run.step % spec.checkpoint_interval == 0 or run.step == spec.steps:
+                    save()
+                if stop.signal_number is not None and run.step < spec.steps:
+                    save()
+                    raise Interrupted(
+                        f"stopped; saved at step {run.step:,}; continue with the same command "
+                        "and --resume",
+                        stop.signal_number or int(signal.SIGINT),
+                    )
+    finally:
+        log.close()
+        display.close()
+        torch.set_num_threads(before)
+
+
+def _look(run: GanRun, log: MetricsLog, display: ProgressDisplay) -> float:
+    """Write a sample sheet, and say so if the samples are too alike."""
+    from PIL import Image
+
+    sheet, diversity = run.sheet()
+    folder = run.path / "sheets"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(sheet).save(folder / f"{run.step:06d}.png")
+    log.picture("samples", sheet, run.step)
+    log.write(run.step, {"diversity": diversity})
+    if diversity < COLLAPSED:
+        display.message(
+            f"step {run.step:,}: collapsed? tiles of a class differ {diversity:.0%} as much as "
+            "real ones do; a higher penalty or another loss may help"
+        )
+    return diversity
+
+
+def _check_data(data: Data, spec: GanSpec) -> None:
+    if data.crops.shape[1] != spec.side:
+        raise UsageError(
+            f"{data.folder} has crops of {data.crops.shape[1]} px, these settings are for "
+            f"{spec.side}; prepare it with --side {spec.side} or --set side={data.crops.shape[1]}"
+        )
+    if not len(data.select("train")):
+        raise UsageError(f"{data.folder} has no crop in split train")
+    missing = set(data.classes) - set(data.classes_of("train"))
+    if missing:
+        warn(f"class {min(missing)} has no crop to learn from; it is left out")
+    sources = {data.table[row]["source"] for row in data.select("train")}
+    if len(sources) == 1:
+        warn(
+            f"{data.folder} has one photo to learn from ({next(iter(sources))}): tiles will be "
+            "variations of it, and no score can tell learning from copying it"
+        )
+
+
+def _digest(data: Data) -> str:
+    digest = hashlib.sha256(data.crops.tobytes())
+    digest.update(repr([(row["class"], row["split"]) for row in data.table]).encode())
+    return digest.hexdigest()
+
+
+def _sources(data: Data) -> list[dict[str, str]]:
+    """Origins and licences of what was learned from."""
+    rows = {
+        (data.table[row]["origin"], data.table[row]["class"], data.table[row]["licence"])
+        for row in data.select("train")
+    }
+    return [dict(zip(("origin", "class", "licence"), row, strict=True)) for row in sorted(rows)]
+
+
+def _difference(pictures: Tensor) -> Tensor:
+    """Mean absolute difference between two of each class, (classes,), of (classes, n, values)."""
+    count = pictures.shape[1]
+    pairs = torch.triu_indices(count, count, 1)
+    return (pictures[:, pairs[0]] - pictures[:, pairs[1]]).abs().mean(dim=(1, 2))
+
+
+def _mixed(seed: int, kind: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, kind, step]).generate_state(1, np.uint64)[0] >> 1)
