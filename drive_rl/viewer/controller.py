@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from drive_rl.environments.cameras import FREE_VIEWS, road_textures
 from drive_rl.environments.motion import between
 from drive_rl.environments.scene import FloatArray, SceneState
 from drive_rl.errors import DriveRLError
@@ -33,6 +34,16 @@ LONG_WAIT = 0.3
 TRAIL_SECONDS = 4.0
 
 
+VIEWS = ("policy", "front", "top", "off")
+"""Cameras in the order of C: what the policy sees, free ones, none."""
+_VIEW_NAMES = {
+    "policy": "camera: what the policy sees",
+    "front": "camera: free, from the ego",
+    "top": "camera: free, from above",
+    "off": "camera off",
+}
+
+
 class Command(enum.Enum):
     """What a key asks for."""
 
@@ -45,6 +56,9 @@ class Command(enum.Enum):
     SAME_SEED = enum.auto()
     WHEEL = enum.auto()
     NEXT_POLICY = enum.auto()
+    NEXT_TEXTURE = enum.auto()
+    NEXT_CAMERA = enum.auto()
+    SALIENCY = enum.auto()
     PLAN = enum.auto()
     TRAILS = enum.auto()
     SCREENSHOT = enum.auto()
@@ -115,6 +129,10 @@ class Controller:
         self.help_shown = False
         self.plan_shown = True
         self.trails_shown = False
+        self.saliency_shown = True
+        self.has_camera = any(ride.episode.camera is not None for ride in self.rides)
+        self.view = "policy" if self.has_camera else "off"
+        self.texture: int | None = None
         self.recording = False
         self.zoom = 1.0
         self.screenshots_wanted = 0
@@ -363,6 +381,33 @@ class Controller:
         except DriveRLError as error:
             self.say(str(error))
 
+    def _next_camera(self) -> None:
+        views = VIEWS if self.has_camera else VIEWS[1:]
+        self.view = views[(views.index(self.view) + 1) % len(views)]
+        if self.view in FREE_VIEWS and not any(ride.episode.has_road for ride in self.rides):
+            self.view = views[-1]
+            self.say("no camera: this environment does not tell its road")
+        else:
+            self.say(_VIEW_NAMES[self.view])
+
+    def _next_texture(self) -> None:
+        if self.view == "off" and not self.has_camera:
+            self.say("textures are seen by cameras only: C switches one on")
+            return
+        names = road_textures(self.rides[0].episode.camera)[0]
+        following = 0 if self.texture is None else self.texture + 1
+        self.texture = following if following < len(names) else None
+        self.say(f"road: {'its own' if self.texture is None else names[self.texture]}")
+        if not self.has_camera:
+            return
+        self._settle()
+        index = math.ceil(self.position)
+        for ride in self.rides:
+            if self._worker is None:
+                ride.episode.set_texture(self.texture, index)
+            else:
+                ride.coming = self._worker.submit(ride.episode.set_texture, self.texture, index)
+
     def _toggle(self, name: str, label: str) -> None:
         setattr(self, name, not getattr(self, name))
         if label:
@@ -388,6 +433,9 @@ _HANDLERS: dict[Command, Callable[[Controller], None]] = {
     Command.SAME_SEED: lambda c: c._start(c.seed),
     Command.WHEEL: Controller._take_wheel,
     Command.NEXT_POLICY: Controller._next_policy,
+    Command.NEXT_TEXTURE: Controller._next_texture,
+    Command.NEXT_CAMERA: Controller._next_camera,
+    Command.SALIENCY: lambda c: c._toggle("saliency_shown", "saliency"),
     Command.PLAN: lambda c: c._toggle("plan_shown", "planned lane"),
     Command.TRAILS: lambda c: c._toggle("trails_shown", "trails"),
     Command.SCREENSHOT: Controller._want_screenshot,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pygame
 
 from drive_rl.data import data_folder
@@ -16,6 +18,7 @@ TEXT: palette.Color = (236, 238, 240)
 MUTED: palette.Color = (155, 163, 174)
 CHOSEN: palette.Color = (44, 51, 62)
 TRACK: palette.Color = (63, 71, 84)
+HEAT: palette.Color = (255, 190, 40)
 ACCENT: palette.Color = (86, 180, 233)
 WARNING: palette.Color = (240, 138, 60)
 
@@ -119,6 +122,34 @@ def curve(
     ]
     pygame.draw.aalines(target, color, False, points)
     pygame.draw.aacircle(target, color, points[-1], max(rect.height / 18, 3))
+
+
+def picture(
+    target: pygame.Surface,
+    rect: pygame.Rect,
+    pixels: npt.NDArray[np.uint8],
+    heat: npt.NDArray[np.float64] | None = None,
+) -> pygame.Rect:
+    """A picture (height, width, 3), as large as fits into `rect`, with its place as the result.
+
+    Args:
+        heat: 0 to 1, (height, width): what is strong keeps its brightness and turns to the
+            warning colour, what is weak grows grey and dim.
+    """
+    if heat is not None:
+        weight = heat[..., None]
+        grey = pixels.mean(axis=2, keepdims=True)
+        warm = 0.45 * pixels + 0.55 * np.array(HEAT)
+        pixels = (weight * warm + (1 - weight) * (0.62 * grey + 8)).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    factor = min(rect.width / width, rect.height / height)
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    surface = pygame.surfarray.make_surface(pixels.transpose(1, 0, 2))
+    place = pygame.Rect(rect.topleft, size)
+    # Small frames are shown pixel by pixel: that is what the policy has.
+    scale = pygame.transform.scale if factor > 1.5 else pygame.transform.smoothscale
+    target.blit(scale(surface, size), place)
+    return place
 
 
 def plate(

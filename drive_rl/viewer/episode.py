@@ -17,11 +17,24 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from drive_rl.environments.cameras import (
+    FREE_VIEWS,
+    FreeCamera,
+    Picture,
+    as_picture,
+    camera_of,
+    network_of,
+    redraw,
+    road_textures,
+)
+from drive_rl.environments.lights import with_lights
 from drive_rl.environments.plans import planned_lane
 from drive_rl.environments.scene import SceneState, scene_from_highway_env
 from drive_rl.errors import DriveRLError
 from drive_rl.evaluation import kinematics, policies
+from drive_rl.evaluation.baselines import Baseline
 from drive_rl.evaluation.batches import first
+from drive_rl.viewer.saliency import Saliency, saliency
 
 Envs = gymnasium.vector.VectorEnv[Any, Any, Any]
 
@@ -35,12 +48,14 @@ class Thought:
         probabilities: of each discrete action, (num_actions,); None where it has none.
         q_values: of each discrete action, (num_actions,); None where it has none.
         value: its estimate of the return to come; None where it has none.
+        saliency: where in the camera's frame it looks; None where it does not, or there is none.
     """
 
     action: Any
     probabilities: npt.NDArray[np.float64] | None = None
     q_values: npt.NDArray[np.float64] | None = None
     value: float | None = None
+    saliency: Saliency | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,6 +74,8 @@ class Moment:
         terms: the reward's named terms at this decision.
         ended: None, "crashed", "goal reached", "off the road", "terminated" or "time limit".
         speed: `info["speed"]` [m/s].
+        view: the newest frame of the camera that observes, (height, width, 3); None without one.
+        texture: name of the road's texture in it.
     """
 
     index: int
@@ -73,6 +90,8 @@ class Moment:
     ended: str | None
     speed: float
     state: dict[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict, repr=False)
+    view: Picture | None = None
+    texture: str = ""
 
 
 class Episode:
@@ -91,6 +110,11 @@ class Episode:
         self.envs = envs
         self.seed = 0
         self.moments: list[Moment] = []
+        self.camera = camera_of(envs)
+        self._free: dict[str, tuple[Any, FreeCamera]] = {}
+        self._texture: int | None = None
+        self._first_texture = -1
+        self._own_texture = 0
         self._at = 0
         if hasattr(envs, "record_frames"):
             envs.record_frames(True)
@@ -116,7 +140,9 @@ class Episode:
         self.seed = seed
         self._driver.start_episodes(np.array([0]), np.array([seed]))
         observations, info = self.envs.reset(seed=seed)
-        observations = _copied(observations)
+        if self.camera is not None:
+            self._own_texture = int(self.camera.cameras[0].road)
+        observations = self._dressed(_copied(observations))
         scene = self._scene()
         moment = Moment(
             index=0,
@@ -131,8 +157,30 @@ class Episode:
             ended=None,
             speed=_number(info, "speed"),
             state=self._state(),
+            **self._seen(),
         )
         self.moments, self._at = [moment], 0
+
+    @property
+    def has_road(self) -> bool:
+        """Whether free cameras can be set up here."""
+        return hasattr(self.envs, "spec_env")
+
+    def free_view(self, view: str, scene: SceneState, texture: int | None) -> Picture:
+        """What a free camera sees of a scene of this episode, (height, width, 3).
+
+        Args:
+            view: of `cameras.FREE_VIEWS`.
+            texture: of `cameras.road_textures`; None is the road's own.
+        """
+        # Some scenes draw their road anew by the seed.
+        road = self.moments[0].scene.lanes
+        known = self._free.get(view)
+        if known is None or known[0] is not road:
+            textures = road_textures(self.camera)
+            camera = FreeCamera(FREE_VIEWS[view], network_of(self.envs), self.camera, *textures)
+            known = self._free[view] = (road, camera)
+        return known[1].look(scene, texture)
 
     @property
     def ended(self) -> bool:
@@ -152,11 +200,43 @@ class Episode:
             if last.ended is None:  # a policy that looks behind the observation must look again
                 self._go_to_last()
 
-    def extend(self, action: Any = None) -> Moment:
+    def set_texture(self, texture: int | None, index: int) -> None:
+        """Give the road that the policy's camera sees another texture, from moment `index` on.
+
+        A policy that looks decides anew from there; whatever drives without looking (a baseline,
+        a replay) does what it did.
+
+        Args:
+            texture: which of `cameras.road_textures`; None is the episode's own.
+        """
+        if self.camera is None:
+            return
+        if self._first_texture < 0:
+            names, tiles = road_textures(self.camera)
+            self._first_texture = self.camera.offer_roads(tiles, names)
+        self._texture = texture
+        following = self.moments[index + 1 :]
+        self.cut(index)
+        last = self.moments[-1]
+        self._go_to_last()
+        observations = self._dressed(last.observations, back=True)
+        looks = not (isinstance(self.policy, Baseline) or hasattr(self.policy, "start_episodes"))
+        thought = last.thought
+        if looks and thought is not None:
+            thought = self._think(observations)
+        self.moments[-1] = dataclasses.replace(
+            last, observations=observations, thought=thought, state=self._state(), **self._seen()
+        )
+        if not looks:
+            for moment in following:
+                self.extend(moment.action, thought=moment.thought)
+
+    def extend(self, action: Any = None, *, thought: Thought | None = None) -> Moment:
         """Drive one decision on from the last moment.
 
         Args:
             action: what to do instead of the policy's choice.
+            thought: what the policy makes of what it meets there, where that is known already.
         """
         last = self.moments[-1]
         if last.ended is not None:
@@ -171,23 +251,26 @@ class Episode:
         scene = self._scene()
         frames.append(scene)
         if len(frames) == 1 and "frames" in info:
-            frames[:] = frames_of(np.asarray(info["frames"][0]), last.scene.time, scene)
+            frames[:] = frames_of(np.asarray(info["frames"][0]), last.scene, scene)
         ended = _ending(bool(terminated[0]), bool(truncated[0]), info)
         observations = _copied(observations)
         reward = float(rewards[0])
+        if thought is None and not ended:
+            thought = self._think(observations)
         moment = Moment(
             index=last.index + 1,
             observations=observations,
             scene=scene,
             frames=tuple(frames),
             action=action,
-            thought=None if ended else self._think(observations),
+            thought=thought,
             reward=reward,
             episode_return=last.episode_return + reward,
             terms=_terms(info),
             ended=ended,
             speed=_number(info, "speed"),
             state=self._state(),
+            **self._seen(),
         )
         self.moments.append(moment)
         self._at = moment.index
@@ -201,6 +284,33 @@ class Episode:
             raise DriveRLError("this environment cannot go back: it has no set_state")
         self.envs.set_state(last.state)  # type: ignore[attr-defined]
         self._at = last.index
+        if self._texture is not None and getattr(self.envs, "engine", None) == "reference":
+            self._dressed(None)  # it went there by driving, in the episode's own texture
+
+    def _dressed(self, observations: Any, back: bool = False) -> Any:
+        """The observations as they are with the chosen texture on the road.
+
+        Args:
+            back: whether the road may have another one than its own by now.
+        """
+        camera = self.camera
+        if camera is None or (self._texture is None and not back):
+            return observations
+        chosen = self._texture
+        redraw(self.envs, self._own_texture if chosen is None else self._first_texture + chosen)
+        if not isinstance(observations, np.ndarray):
+            return observations
+        stack = camera.observations[0, 0]
+        return stack.reshape(1, -1, *stack.shape[2:]).copy()
+
+    def _seen(self) -> dict[str, Any]:
+        """The camera's part of a moment."""
+        if self.camera is None:
+            return {}
+        return {
+            "view": as_picture(self.camera.observations[0, 0, -1]),
+            "texture": str(self.camera.road_names[self.camera.cameras[0].road]),
+        }
 
     def _state(self) -> dict[str, npt.NDArray[Any]]:
         if not hasattr(self.envs, "get_state"):
@@ -229,6 +339,7 @@ class Episode:
             None if probabilities is None else probabilities.reshape(-1),
             None if q_values is None else q_values.reshape(-1),
             None if value is None or not value.size else float(value.reshape(-1)[0]),
+            None if self.camera is None else saliency(self.policy, observations, action),
         )
 
 
@@ -256,12 +367,14 @@ def captured_frames(envs: Envs) -> Iterator[list[SceneState]]:
         del scene_env._automatic_rendering
 
 
-def frames_of(bodies: npt.NDArray[np.float64], start: float, scene: SceneState) -> list[SceneState]:
+def frames_of(
+    bodies: npt.NDArray[np.float64], before: SceneState, scene: SceneState
+) -> list[SceneState]:
     """Scenes of a decision's frames, from what an engine reports as `info["frames"]`.
 
     Args:
         bodies: of each frame, (frames, num_bodies, fields), see `evaluation.recording`.
-        start: time of the decision [s].
+        before: the scene that the decision began with.
         scene: at the end; its vehicles are found again among the bodies by their places.
     """
     x, y, heading, speed, crashed = (
@@ -283,14 +396,14 @@ def frames_of(bodies: npt.NDArray[np.float64], start: float, scene: SceneState) 
         scenes.append(
             dataclasses.replace(
                 scene,
-                time=start + (frame + 1) / len(bodies) * (scene.time - start),
+                time=before.time + (frame + 1) / len(bodies) * (scene.time - before.time),
                 position=place,
                 heading=turned,
                 speed=moving,
                 crashed=broken,
             )
         )
-    return [*scenes, scene]
+    return [*with_lights([before, *scenes, scene])[1:-1], scene]
 
 
 def _ask(policy: Any, name: str, batch: Any) -> npt.NDArray[np.float64] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from drive_rl.environments.cameras import FREE_VIEWS, road_textures
 from drive_rl.environments.scene import FloatArray, Kind, SceneState, planned_path
 from drive_rl.viewer.controller import Controller, Ride
 from drive_rl.viewer.episode import Moment, Thought
@@ -163,6 +164,23 @@ class Term:
     harmful: bool
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sight:
+    """A camera's picture.
+
+    Attributes:
+        title: whose camera it is.
+        picture: uint8, (height, width, 3).
+        saliency: where the policy looks in it, None for a camera that no policy looks through.
+        note: a line below.
+    """
+
+    title: str
+    picture: npt.NDArray[np.uint8]
+    saliency: FloatArray | None
+    note: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Figures:
     """All that is written beside one ride."""
@@ -178,6 +196,7 @@ class Figures:
     choices: tuple[Choice, ...]
     choice_title: str
     values: tuple[float, ...]
+    sight: Sight | None
     ended: str | None
 
 
@@ -211,8 +230,29 @@ def figures(
         choices=choices,
         choice_title=title,
         values=tuple(m.thought.value for m in past if m.thought and m.thought.value is not None),
+        sight=_sight(controller, ride, moment, thought, scene),
         ended=controller.ending(ride),
     )
+
+
+def _sight(
+    controller: Controller, ride: Ride, moment: Moment, thought: Thought | None, scene: SceneState
+) -> Sight | None:
+    """The picture of the camera that is switched on."""
+    episode, view = ride.episode, controller.view
+    if view in FREE_VIEWS and episode.has_road:
+        names = road_textures(episode.camera)[0]
+        road = "its own road" if controller.texture is None else names[controller.texture]
+        picture = episode.free_view(view, scene, controller.texture)
+        return Sight(f"Free camera, {view}", picture, None, road)
+    if view != "policy" or moment.view is None:
+        return None
+    road = moment.texture.replace("_", " ")
+    found = None if thought is None or moment.thought is None else thought.saliency
+    if found is None or not controller.saliency_shown:
+        return Sight("What the policy sees", moment.view, None, road)
+    note = f"{road} · saliency: {found.method}"
+    return Sight("What the policy sees", moment.view, found.strength, note)
 
 
 def _shown_terms(moment: Moment, following: Moment | None, config: Mapping[str, Any]) -> list[Term]:

@@ -13,6 +13,10 @@ from drive_rl.viewer.figures import Figures
 CLOSE_HEADWAY = 1.0
 """A time headway below this is shown as a warning [s]."""
 CLOSE_TTC = 3.0
+COLUMN = 304
+"""Width of a column of cards [units]."""
+HIGHEST_SIGHT = 230
+"""Height of a camera's picture in a column, at most [units]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Card:
         width: it wants when side by side [units].
         height: it wants when stacked, given the figures [units].
         wanted: whether it has anything to show.
+        rank: where there is little room, cards with high ones go.
     """
 
     draw: Callable[[pygame.Surface, pygame.Rect, Figures, float], None]
     width: float
     height: Callable[[Figures], float]
     wanted: Callable[[Figures], bool]
+    rank: int
 
 
 def draw_panel(target: pygame.Surface, rect: pygame.Rect, figures: Figures, unit: float) -> None:
@@ -43,6 +49,16 @@ def draw_panel(target: pygame.Surface, rect: pygame.Rect, figures: Figures, unit
         _stacked(target, rect.inflate(-2 * gap, -2 * gap), cards, figures, unit, gap)
 
 
+def fits(rect: pygame.Rect, figures: Figures, unit: float) -> bool:
+    """Whether all cards have room in a panel."""
+    gap = round(8 * unit)
+    cards = [card for card in CARDS if card.wanted(figures)]
+    if rect.width > rect.height:
+        return True
+    columns = max(round(rect.width / (COLUMN * unit)), 1)
+    return _columns(cards, figures, unit, gap, rect.height - 2 * gap, columns) is not None
+
+
 def _side_by_side(
     target: pygame.Surface,
     rect: pygame.Rect,
@@ -52,7 +68,7 @@ def _side_by_side(
     gap: int,
 ) -> None:
     while len(cards) > 1 and sum(c.width * unit + gap for c in cards) - gap > rect.width * 1.08:
-        cards = cards[:-1]
+        cards = _without_the_least(cards)
     shares = sum(card.width for card in cards)
     left = float(rect.left)
     for card in cards:
@@ -75,13 +91,35 @@ def _stacked(
     unit: float,
     gap: int,
 ) -> None:
-    top = rect.top
+    columns = max(round(rect.width / (COLUMN * unit)), 1)
+    width = (rect.width - gap * (columns - 1)) // columns
+    while (places := _columns(cards, figures, unit, gap, rect.height, columns)) is None:
+        cards = _without_the_least(cards)
+    for card, (column, top) in zip(cards, places, strict=True):
+        left = rect.left + column * (width + gap)
+        place = pygame.Rect(left, rect.top + top, width, round(card.height(figures) * unit))
+        _card(target, place, card, figures, unit)
+
+
+def _columns(
+    cards: list[Card], figures: Figures, unit: float, gap: int, room: int, columns: int
+) -> list[tuple[int, int]] | None:
+    """Column and top of each card, one below the other; None where there is no room for all."""
+    places, column, top = [], 0, 0
     for card in cards:
         height = round(card.height(figures) * unit)
-        if top + height > rect.bottom + gap:
-            return
-        _card(target, pygame.Rect(rect.left, top, rect.width, height), card, figures, unit)
+        if top and top + height > room + gap:
+            column, top = column + 1, 0
+        if column == columns:
+            return None
+        places.append((column, top))
         top += height + gap
+    return places
+
+
+def _without_the_least(cards: list[Card]) -> list[Card]:
+    least = max(cards, key=lambda card: card.rank)
+    return [card for card in cards if card is not least]
 
 
 def _card(
@@ -225,10 +263,31 @@ def _draw_value(target: pygame.Surface, rect: pygame.Rect, figures: Figures, uni
         drawing.curve(target, place, figures.values, drawing.ACCENT)
 
 
+def _draw_sight(target: pygame.Surface, rect: pygame.Rect, figures: Figures, unit: float) -> None:
+    assert figures.sight is not None
+    sight = figures.sight
+    _title(target, rect, sight.title, unit)
+    note = 17 * unit
+    room = pygame.Rect(rect.left, round(rect.top + 19 * unit), rect.width, 0)
+    room.height = max(round(rect.bottom - note) - room.top, 1)
+    placed = drawing.picture(target, room, sight.picture, sight.saliency)
+    place = (rect.left, placed.bottom + 3 * unit)
+    drawing.text(target, sight.note, place, 12 * unit, drawing.MUTED, width=rect.width)
+
+
+def _sight_height(figures: Figures) -> float:
+    """Of the card, for a picture as wide as the panel but no higher than `HIGHEST_SIGHT`."""
+    if figures.sight is None:
+        return 0
+    height, width = figures.sight.picture.shape[:2]
+    return 62 + min(float((COLUMN - 28) * height / width), HIGHEST_SIGHT)
+
+
 CARDS = (
-    Card(_draw_motion, 190, lambda f: 162, lambda f: True),
-    Card(_draw_return, 200, lambda f: 76 + 21 * len(f.terms), lambda f: True),
-    Card(_draw_choices, 230, lambda f: 48 + 26 * len(f.choices), lambda f: bool(f.choices)),
-    Card(_draw_value, 200, lambda f: 140, lambda f: bool(f.values)),
+    Card(_draw_motion, 190, lambda f: 162, lambda f: True, 0),
+    Card(_draw_sight, 230, _sight_height, lambda f: f.sight is not None, 1),
+    Card(_draw_return, 200, lambda f: 76 + 21 * len(f.terms), lambda f: True, 3),
+    Card(_draw_choices, 230, lambda f: 48 + 26 * len(f.choices), lambda f: bool(f.choices), 2),
+    Card(_draw_value, 200, lambda f: 140, lambda f: bool(f.values), 4),
 )
-"""In the order of importance: where there is little room, the last ones go."""
+"""In the order of showing."""

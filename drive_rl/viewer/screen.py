@@ -13,7 +13,7 @@ from drive_rl.viewer import drawing
 from drive_rl.viewer.controller import Controller, Ride
 from drive_rl.viewer.figures import Figures, figures
 from drive_rl.viewer.keys import HELP
-from drive_rl.viewer.panel import draw_panel
+from drive_rl.viewer.panel import draw_panel, fits
 
 WIDE = 2.2
 """Scenes at least this much wider than high have their panel below, others beside."""
@@ -51,8 +51,21 @@ class Layout:
     cells: tuple[Cell, ...]
 
     @classmethod
-    def of(cls, size: tuple[int, int], wide: bool, rides: int) -> Layout:
-        """Divide a window of `size`."""
+    def of(
+        cls,
+        size: tuple[int, int],
+        wide: bool,
+        rides: int,
+        camera: bool = False,
+        columns: int = 1,
+    ) -> Layout:
+        """Divide a window of `size`.
+
+        Args:
+            camera: whether a camera's picture is among the cards; below a scene these are higher
+                then.
+            columns: of cards beside a scene.
+        """
         natural = default_size(wide, rides)
         unit = min(max(min(size[0] / natural[0], size[1] / natural[1]), 0.5), 4.0)
         columns, rows = _grid(wide, rides)
@@ -63,7 +76,8 @@ class Layout:
             top, bottom = row * size[1] // rows, (row + 1) * size[1] // rows
             rect = pygame.Rect(left, top, right - left, bottom - top)
             upright = rect.width < 1.2 * rect.height
-            cells.append(_cell(rect, wide or upright, unit))
+            below = (264 if camera else 204) if wide or upright else 0
+            cells.append(_cell(rect, below, unit, columns if rides == 1 else 1))
         return cls(unit, tuple(cells))
 
 
@@ -86,15 +100,16 @@ def _grid(wide: bool, rides: int) -> tuple[int, int]:
     return columns, -(-rides // columns)
 
 
-def _cell(rect: pygame.Rect, panel_below: bool, unit: float) -> Cell:
+def _cell(rect: pygame.Rect, below: int, unit: float, columns: int) -> Cell:
+    """One ride's place, its panel `below` units high under the scene, or beside it where 0."""
     header = pygame.Rect(rect.left, rect.top, rect.width, round(34 * unit))
     body = pygame.Rect(rect.left, header.bottom, rect.width, rect.height - header.height)
-    if panel_below:
-        height = min(round(204 * unit), round(0.6 * body.height))
+    if below:
+        height = min(round(below * unit), round(0.6 * body.height))
         scene = pygame.Rect(body.left, body.top, body.width, body.height - height)
         panel = pygame.Rect(body.left, scene.bottom, body.width, height)
     else:
-        width = min(round(320 * unit), body.width // 2)
+        width = min(round(320 * columns * unit), body.width // 2)
         scene = pygame.Rect(body.left, body.top, body.width - width, body.height)
         panel = pygame.Rect(scene.right, body.top, width, body.height)
     return Cell(header, scene, panel)
@@ -124,13 +139,17 @@ class Screen:
 
     def draw(self, target: pygame.Surface, controller: Controller) -> None:
         """Cover `target`, of any size."""
-        layout = Layout.of(target.get_size(), self.wide, len(controller.rides))
+        camera = controller.view != "off"
+        all_shown = [figures(controller, r, self.names, self.config) for r in controller.rides]
+        size, rides = target.get_size(), len(controller.rides)
+        layout = Layout.of(size, self.wide, rides, camera)
+        if camera and not fits(layout.cells[0].panel, all_shown[0], layout.unit):
+            layout = Layout.of(size, self.wide, rides, camera, columns=2)
         while len(self._renderers) < len(controller.rides):
             self._renderers.append(Renderer())
-        for ride, cell, renderer in zip(
-            controller.rides, layout.cells, self._renderers, strict=False
+        for ride, shown, cell, renderer in zip(
+            controller.rides, all_shown, layout.cells, self._renderers, strict=False
         ):
-            shown = figures(controller, ride, self.names, self.config)
             self._draw_scene(target, cell, controller, ride, renderer)
             self._draw_header(target, cell.header, controller, shown, layout.unit)
             draw_panel(target, cell.panel, shown, layout.unit)
