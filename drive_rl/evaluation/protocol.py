@@ -26,6 +26,7 @@ from drive_rl.evaluation.recording import make_recording_vec
 from drive_rl.evaluation.results import Evaluation, PolicyResult
 from drive_rl.evaluation.rollout import Episodes, drive, longest_episode
 from drive_rl.evaluation.score import driving_score, fast_speed
+from drive_rl.evaluation.senses import as_trained, with_senses
 from drive_rl.presets import EnvironmentSpec, load_environment
 
 COMPILED_ENVS = 256
@@ -267,12 +268,10 @@ def _as_seen_by(policy: Any, scene: EnvironmentSpec, is_own: bool) -> Environmen
     if own is not None:
         if is_own and own == scene:
             return scene
-        trained_on = own.full_config
-        senses = {key: trained_on[key] for key in ("observation", "action")}
-        return load_environment(scene, senses)
+        return as_trained(scene, own)
     if isinstance(policy, Baseline) and scene.full_config["observation"]["type"] in _IMAGES:
         # Baselines do not look; drawing frames for them is most of the work.
-        return load_environment(scene, {"observation": {"type": "Kinematics"}})
+        return with_senses(scene, {"observation": {"type": "Kinematics"}})
     return scene
 
 

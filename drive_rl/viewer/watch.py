@@ -21,6 +21,7 @@ from drive_rl.errors import Interrupted, UsageError
 from drive_rl.evaluation import policies as policies_module
 from drive_rl.evaluation.baselines import Baseline, baseline_names, make_baseline
 from drive_rl.evaluation.rollout import longest_episode
+from drive_rl.evaluation.senses import as_trained
 from drive_rl.presets import EnvironmentSpec, load_environment
 from drive_rl.viewer.controller import Controller
 from drive_rl.viewer.episode import Envs, Episode
@@ -334,8 +335,7 @@ def _as_seen_by(policy: Any, scene: EnvironmentSpec) -> EnvironmentSpec:
     own = getattr(getattr(policy, "spec", None), "env", None)
     if not isinstance(own, EnvironmentSpec) or own == scene:
         return scene
-    trained_on = own.full_config
-    return load_environment(scene, {key: trained_on[key] for key in ("observation", "action")})
+    return as_trained(scene, own)
 
 
 def _check_counts(seed: Any, episodes: Any, steps: Any) -> None:
