@@ -215,11 +215,13 @@ def _as_torchscript(
     inputs = example_inputs(policy.observation_space)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        plain = torch.jit.trace(deployed(policy), inputs)
-        detailed = torch.jit.trace(deployed(policy, details=True), inputs)
+        plain: Any = torch.jit.trace(deployed(policy), inputs)  # type: ignore[no-untyped-call]
+        detailed: Any = torch.jit.trace(  # type: ignore[no-untyped-call]
+            deployed(policy, details=True), inputs
+        )
     buffer = io.BytesIO()
     document = json.dumps(without_infinities(card), allow_nan=False)
-    torch.jit.save(plain, buffer, _extra_files={_METADATA: document})  # type: ignore[no-untyped-call]
+    torch.jit.save(plain, buffer, _extra_files={_METADATA: document})
     content = buffer.getvalue()
     loaded = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in seen.values()]

@@ -40,6 +40,9 @@ class DeployedNetwork(nn.Module):
         DriveRLError: a kind of policy or action that has no such form.
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(
         self,
         policy: ActorCriticPolicy | DQNPolicy,
@@ -70,7 +73,7 @@ class DeployedNetwork(nn.Module):
             observations = dict(zip(space.spaces, members, strict=True))
         ready = preprocess_obs(observations, space)
         if isinstance(self.policy, DQNPolicy):
-            features = self.policy.q_net.features_extractor(ready)  # type: ignore[misc]
+            features = self.policy.q_net.features_extractor(ready)
             scores = self.policy.q_net.q_net(features)
             value = scores.max(dim=1).values
         else:
@@ -88,7 +91,7 @@ class DeployedNetwork(nn.Module):
             # SB3 knows no other start than 0, and neither does `Policy.predict`.
             return scores.argmax(dim=1)
         if isinstance(self.action_space, spaces.MultiDiscrete):
-            parts = scores.split(self.action_space.nvec.tolist(), dim=1)
+            parts = torch.split(scores, self.action_space.nvec.tolist(), dim=1)
             return torch.stack([part.argmax(dim=1) for part in parts], dim=1)
         return torch.clamp(scores, self.low, self.high)
 
