@@ -110,9 +110,7 @@ class Camera:
 
     def advance(self, keep: Any = None) -> NDArray[np.uint8]:
         """Give the array that the next frames go to; rows of the mask `keep` are carried over."""
-        stacks: NDArray[np.uint8] = self.stacks.advance()
-        if keep is not None and keep.any():
-            stacks[keep] = self.stacks.previous[keep]
+        stacks: NDArray[np.uint8] = self.stacks.advance(keep)
         return stacks
 
     def begin(self, mask: Any, low: int, high: int) -> None:

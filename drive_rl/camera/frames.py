@@ -145,21 +145,21 @@ def observe(state, ground, surfaces, optics, cameras, scratch, previous, current
             stack = current[env, agent]
             last = stack.shape[0] - 1
             if camera.frame > 0:
-                _copy(previous[env, agent, 1:], stack[:last])
+                copy_frames(previous[env, agent, 1:], stack[:last])
             if dropped:
-                _copy(previous[env, agent, last:], stack[last:])
+                copy_frames(previous[env, agent, last:], stack[last:])
                 continue
             render(
                 road, ground, surfaces, optics[0], camera, road.agents[agent], scratch, stack[last]
             )
             if camera.frame == 0:
                 for k in range(last):
-                    _copy(stack[last:], stack[k : k + 1])
+                    copy_frames(stack[last:], stack[k : k + 1])
         camera.frame += 1
 
 
 @jit
-def _copy(source, target):  # type: ignore[no-untyped-def]
+def copy_frames(source, target):  # type: ignore[no-untyped-def]
     """Copy frames, eight bytes at a time: five times as fast as by their four indices."""
     size = source.size
     whole = size // 8 * 8

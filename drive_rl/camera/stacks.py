@@ -26,16 +26,24 @@ class Stacks:
     def _references(self, index: int) -> int:
         return sys.getrefcount(self._arrays[index])
 
-    def advance(self) -> Any:
-        """Make the present stacks the previous ones, and give the array for the next."""
+    def advance(self, keep: Any = None) -> Any:
+        """Make the present stacks the previous ones, and give the array for the next.
+
+        Rows of the mask `keep` are carried over.
+        """
+        self._take_turns()
+        if keep is not None and keep.any():
+            self.current[keep] = self.previous[keep]
+        return self.current
+
+    def _take_turns(self) -> None:
         self.previous = self.current
         for index in range(len(self._arrays)):
             if self._arrays[index] is not self.previous and self._references(index) <= self._free:
                 self.current = self._arrays[index]
-                return self.current
+                return
         if len(self._arrays) > 2:
             # Let go of what others keep: it is theirs, and freed when they let go
             self._arrays = [self.previous]
         self._arrays.append(np.zeros(self._shape, np.uint8))
         self.current = self._arrays[-1]
-        return self.current

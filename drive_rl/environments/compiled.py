@@ -22,12 +22,17 @@ from drive_rl.environments.observable import uncovered_observation
 from drive_rl.environments.observing import Layout
 from drive_rl.environments.rendering import Renderer, draw, fitting_view
 from drive_rl.environments.scene import Kind, LaneShape, SceneState, lanes_from_highway_env
-from drive_rl.environments.sight import batched_camera_space, make_camera, make_traffic
+from drive_rl.environments.sight import (
+    batched_camera_space,
+    make_camera,
+    make_grayscale,
+    make_traffic,
+)
 from drive_rl.errors import UsageError
 from drive_rl.presets import EnvironmentSpec
 from drive_rl.simulator import state as st
 from drive_rl.simulator.engine import Info, Simulator
-from drive_rl.simulator.scenes import SCENES
+from drive_rl.simulator.scenes import SCENES, scene_of
 from drive_rl.simulator.settings import TRAFFIC
 
 State = dict[str, NDArray[Any]]
@@ -63,16 +68,10 @@ def uncovered(env_id: str, config: Mapping[str, Any]) -> str | None:
         return "manual_control is not covered"
     reason = _uncovered_action(own) or uncovered_observation(env_id, config)
     if reason is None:
-        scene = _scene_module(env_id)
+        scene = scene_of(env_id)
         if hasattr(scene, "uncovered"):
             reason = scene.uncovered(env_id, config)
     return reason
-
-
-def _scene_module(env_id: str) -> Any:
-    from drive_rl.simulator.scenes import scene_of
-
-    return scene_of(env_id)
 
 
 def _uncovered_action(action: Mapping[str, Any]) -> str | None:
@@ -137,6 +136,7 @@ class _Compiled:
         network = road_network(env_id, config)
         self.camera = make_camera(config, network, num_envs)
         self.traffic = make_traffic(env_id, config, num_envs)
+        self.pictures = self.camera or make_grayscale(env_id, config, network, num_envs)
         self.simulator = Simulator(
             env_id,
             config,
@@ -144,7 +144,7 @@ class _Compiled:
             num_envs,
             num_threads,
             scene_spec(env_id).max_episode_steps or 0,
-            self.camera,
+            self.pictures,
             self.traffic,
         )
         self.layout = Layout(self.simulator, config["observation"])
@@ -377,9 +377,9 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.single_observation_space = self._compiled.layout.space
         self.single_action_space = self._compiled.action_space
-        camera = self._compiled.camera
-        if camera is not None and not self._compiled.layout.is_multi_agent:
-            self.observation_space = batched_camera_space(camera, num_envs)
+        pictures = self._compiled.pictures
+        if pictures is not None and not self._compiled.layout.is_multi_agent:
+            self.observation_space = batched_camera_space(pictures, num_envs)
         else:
             self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)

@@ -6,6 +6,7 @@ shows something strange, the reference engine says so in its own words.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,14 +40,38 @@ def uncovered_observation(env_id: str, config: Config) -> str | None:
 def _uncovered(env_id: str, config: Config, own: Config) -> str | None:
     name = own["type"]
     if name == "GrayscaleObservation":
-        return (
-            "GrayscaleObservation is drawn by highway-env's own viewer, frame by frame "
-            "(CameraObservation gives pictures on the compiled engine)"
-        )
+        reason = _grayscale(config, own)
+        return f"{name} {reason}" if reason else None
     if name not in OBSERVATIONS:
         return f"observation {name} is not covered"
     reason = _REASONS[name](env_id, config, own)
     return f"{name} {reason}" if reason else None
+
+
+def _grayscale(config: Config, own: Config) -> str | None:
+    for name, count in (("observation_shape", 2), ("weights", 3)):
+        value = own.get(name)
+        if not isinstance(value, (list, tuple)) or len(value) != count:
+            return f"needs {name}, {count} numbers"
+        if not all(_is_number(each) for each in value):
+            return f"needs {name}, {count} numbers"
+    numbers = [*own["observation_shape"], own.get("stack_size")]
+    if not all(_is_number(each) and each == int(each) and each >= 1 for each in numbers):
+        return "needs an observation_shape and a stack_size of whole numbers from 1"
+    scaling = own.get("scaling") or config["scaling"]
+    if not _is_number(scaling) or not 0.1 <= scaling <= 200:
+        return "with a scaling beyond 0.1 to 200 px/m is not covered"
+    place = own.get("centering_position") or config["centering_position"]
+    if len(place) != 2 or not all(_is_number(each) for each in place):
+        return "needs a centering_position of 2 numbers"
+    if config.get("show_trajectories"):
+        return "with show_trajectories is not covered"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
 
 
 def _features(known: tuple[str, ...], own: Config) -> str | None:
@@ -112,6 +137,8 @@ def _tuple(env_id: str, config: Config, own: Config) -> str | None:
     for part in own["observation_configs"]:
         if part["type"] in ("TupleObservation", "MultiAgentObservation"):
             return f"of a {part['type']} is not covered"
+        if part["type"] == "GrayscaleObservation":
+            return "of a GrayscaleObservation is not covered"
         reason = _uncovered(env_id, config, part)
         if reason:
             return f"of {reason}"

@@ -9,10 +9,13 @@ import numpy as np
 from gymnasium import spaces
 
 from drive_rl.camera import Camera, camera_options, randomization
+from drive_rl.camera.grayscale import Grayscale, GrayscaleOptions
 from drive_rl.camera.traffic import Traffic
 from drive_rl.errors import UsageError
+from drive_rl.simulator.network import flatten
 
 CAMERA = "CameraObservation"
+GRAYSCALE = "GrayscaleObservation"
 
 
 def observation_of_agent(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -40,18 +43,54 @@ def make_camera(config: Mapping[str, Any], road_network: Any, num_envs: int) -> 
                 f"{config['observation']['type']}"
             )
         return None
-    is_multi_agent = config["observation"]["type"] == "MultiAgentObservation"
-    agents = int(config.get("controlled_vehicles", 1)) if is_multi_agent else 1
     options = camera_options(observation_of_agent(config))
-    return Camera(options, varies, road_network, num_envs, agents)
+    return Camera(options, varies, road_network, num_envs, _observers(config))
 
 
-def camera_space(camera: Camera) -> spaces.Box:
-    """Of one agent's observation: uint8 (stack_size * channels, height, width)."""
+def make_grayscale(
+    base: str, config: Mapping[str, Any], road_network: Any, num_envs: int
+) -> Grayscale | None:
+    """highway-env's grey pictures, where a configuration asks for them.
+
+    Args:
+        base: highway-env's id of the scene.
+        config: the full configuration.
+        road_network: highway-env's RoadNetwork.
+        num_envs: environments.
+    """
+    own = observation_of_agent(config)
+    if own["type"] != GRAYSCALE:
+        return None
+    width, height = own["observation_shape"]
+    red, green, blue = own["weights"]
+    across, down = own.get("centering_position") or config["centering_position"]
+    options = GrayscaleOptions(
+        int(width),
+        int(height),
+        int(own["stack_size"]),
+        (float(red), float(green), float(blue)),
+        float(own.get("scaling") or config["scaling"]),
+        (float(across), float(down)),
+        green_agents=base.startswith("parking-"),
+    )
+    return Grayscale(
+        options, road_network, flatten(road_network).network, num_envs, _observers(config)
+    )
+
+
+def _observers(config: Mapping[str, Any]) -> int:
+    """Agents that observe: all of them, or the first."""
+    is_multi_agent = config["observation"]["type"] == "MultiAgentObservation"
+    return int(config.get("controlled_vehicles", 1)) if is_multi_agent else 1
+
+
+def camera_space(camera: Camera | Grayscale) -> spaces.Box:
+    """Of one agent's observation: uint8 (stack_size * channels, height, width); of a grey picture
+    of highway-env's, (stack_size, width, height)."""
     return spaces.Box(0, 255, camera.shape, np.uint8)
 
 
-def batched_camera_space(camera: Camera, num_envs: int) -> spaces.Box:
+def batched_camera_space(camera: Camera | Grayscale, num_envs: int) -> spaces.Box:
     """The observation space of many environments with one agent each.
 
     Gymnasium's own keeps four arrays as large as the observations (bounds, and whether there are

@@ -60,6 +60,7 @@ def assert_same_episodes(
     compiled = CompiledVectorEnv(spec.base, 3, spec.full_config, num_threads=2)
     rng = np.random.default_rng(seed)
     errors = [0.0]
+    has_pictures = "GrayscaleObservation" in str(spec.full_config["observation"])
 
     def same(one: Any, other: Any) -> None:
         one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
@@ -71,7 +72,11 @@ def assert_same_episodes(
         one, row = _leaves(one), _leaves(row)
         assert [each.shape for each in one] == [each.shape for each in row]
         for mine, theirs in zip(one, row, strict=True):
-            same(mine, theirs)
+            if has_pictures:  # the bar of tests/camera/test_grayscale.py
+                assert (mine == theirs).mean() >= 0.99
+                assert np.abs(mine.astype(int) - theirs).mean() < 1
+            else:
+                same(mine, theirs)
 
     def same_info(one: dict[str, Any], said: dict[str, Any]) -> None:
         assert bool(said["crashed"][1]) == bool(one["crashed"])

@@ -41,6 +41,12 @@ def plays(env_id: str) -> list[tuple[Config, list[Entry]]]:
     return found
 
 
+@pytest.fixture(autouse=True)
+def _a_driver_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """highway-env draws nothing under the dummy video driver."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "offscreen")
+
+
 @pytest.mark.parametrize("env_id", scene_ids())
 def test_every_covered_entry_of_a_scene_is_played_as_highway_env_plays_it(env_id: str) -> None:
     played: list[Entry] = []

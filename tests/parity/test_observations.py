@@ -394,7 +394,7 @@ def leaves(observation: Any) -> list[Any]:
         ("lane-keeping-v0", {"type": "AttributesObservation", "attributes": ["time"]}, "but state"),
         ("highway-v0", {"type": "TupleObservation", "observation_configs": []}, "nothing"),
         ("highway-v0", {"type": "TupleObservation", "observation_configs": [EXITS[0]]}, "exit"),
-        ("highway-v0", {"type": "GrayscaleObservation"}, "viewer"),
+        ("highway-v0", {"type": "GrayscaleObservation"}, "observation_shape"),
     ],
 )
 def test_an_observation_that_is_not_covered_says_why(
