@@ -135,12 +135,34 @@ class _CommonAgentSpec(Spec):
     evaluation_episodes: Count = 100
 
 
+class ImitationSpec(Spec):
+    """How long, and how closely, a learner follows its teacher before it goes on alone.
+
+    Attributes:
+        num_envs: environments in which lessons are given.
+        rounds: of driving and then learning from all rounds so far; the teacher drives the first.
+        decisions: of each environment and round; the teacher says what it thinks of each.
+        temperature: difference of values [reward] by which the teacher's preference is e times.
+        epochs, batch_size, learning_rate: of the learning in each round.
+    """
+
+    num_envs: Count = 32
+    rounds: Count = 6
+    decisions: Count = 60
+    temperature: Positive = 0.1
+    epochs: Count = 6
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
+
+
 class PPOSpec(_CommonAgentSpec):
     """Proximal policy optimisation (Schulman et al. 2017), as Stable-Baselines3 implements it.
 
     Attributes:
         n_steps: steps per environment and rollout.
         ent_coef: weight of the entropy bonus.
+        teacher: whose action values are imitated before PPO begins; None for nobody's.
+        imitation: how they are.
     """
 
     algo: Literal["ppo"] = "ppo"
@@ -153,6 +175,8 @@ class PPOSpec(_CommonAgentSpec):
     max_grad_norm: Positive = 0.5
     target_kl: Positive | None = None
     normalize_advantage: bool = True
+    teacher: Literal["planner"] | None = None
+    imitation: ImitationSpec = ImitationSpec()
 
 
 class DQNSpec(_CommonAgentSpec):
@@ -179,6 +203,8 @@ class DQNSpec(_CommonAgentSpec):
 
 AgentSpec = Annotated[PPOSpec | DQNSpec, Field(discriminator="algo")]
 _AGENT_SPECS: dict[str, type[PPOSpec] | type[DQNSpec]] = {"ppo": PPOSpec, "dqn": DQNSpec}
+
+_AGENT_KEYS = ("algo", "base", "description", "default", "environments")
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
@@ -282,12 +308,18 @@ def agent_settings(algo: str, env_id: str) -> dict[str, Any]:
         raise unknown("algorithm", algo, agent_names())
     content = read_yaml(path)
     for key in content:
-        if key not in ("algo", "description", "default", "environments"):
-            known = ["algo", "description", "default", "environments"]
-            raise UsageError(f"{path}: {unknown('key', str(key), known)}")
-    if content.get("algo") not in _AGENT_SPECS:
+        if key not in _AGENT_KEYS:
+            raise UsageError(f"{path}: {unknown('key', str(key), _AGENT_KEYS)}")
+    settings: dict[str, Any]
+    if (base := content.get("base")) is not None:
+        # One step and no further, so that a reader has at most two files to look at.
+        if base not in _AGENT_SPECS:
+            raise UsageError(f"{path}: {unknown('base', str(base), _AGENT_SPECS)}")
+        settings = agent_settings(base, env_id)
+    elif content.get("algo") not in _AGENT_SPECS:
         raise UsageError(f"{path}: {unknown('algo', str(content.get('algo')), _AGENT_SPECS)}")
-    settings: dict[str, Any] = {"algo": content["algo"]}
+    else:
+        settings = {"algo": content["algo"]}
     settings = _deep_merge(settings, content.get("default") or {})
     for pattern, changes in (content.get("environments") or {}).items():
         if fnmatch.fnmatchcase(env_id, pattern):

@@ -88,6 +88,10 @@ class TrainingLoop(BaseCallback):
         """Step of the newest checkpoint that this process wrote or started from."""
         return self._saved_step
 
+    def count_earlier_work(self, seconds: float) -> None:
+        """Time that the run took before its first step."""
+        self._elapsed_before += seconds
+
     # --- SB3's hooks --------------------------------------------------------------------------
 
     def _on_training_start(self) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import errno
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import DriveRLError, Interrupted
-from drive_rl.presets import RunSpec
+from drive_rl.presets import PPOSpec, RunSpec
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import (
     build_algorithm,
     check_spaces,
     choose_device,
     default_threads,
+    follow_schedules,
 )
 from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.interrupts import StopNow, StopRequest
@@ -39,6 +42,7 @@ from drive_rl.training.run import (
 )
 from drive_rl.training.snapshot import restore
 from drive_rl.training.statistics import MetricsLog, remove_metrics
+from drive_rl.training.teaching import check_teachable, imitate
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -77,6 +81,7 @@ def train_run(
     with _environment(spec) as env:
         spec = _resolved(spec, env)
         check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)
+        check_teachable(spec, env.vector_env)
         threads = spec.num_threads or default_threads(spec.agent.network.kind)
         with _torch_threads(threads):
             model = build_algorithm(spec, env, device)
@@ -159,6 +164,8 @@ def _learn(
             model.num_timesteps,
         )
         try:
+            if checkpoint is None:
+                _teach(run, model, log, loop, stop, display)
             model.learn(
                 agent.steps - model.num_timesteps,
                 callback=loop,
@@ -179,6 +186,33 @@ def _learn(
         if stop.signal_number is not None:
             # Asked for while the last checkpoint was written: do not go on to the evaluation.
             raise _interrupted(run, loop, stop)
+
+
+def _teach(
+    run: Run,
+    model: BaseAlgorithm,
+    log: MetricsLog,
+    loop: TrainingLoop,
+    stop: StopRequest,
+    display: ProgressDisplay,
+) -> None:
+    """What the agent's file wants to be taught before it learns by itself."""
+    agent = run.spec.agent
+    if not isinstance(agent, PPOSpec) or agent.teacher is None:
+        return
+    assert isinstance(model, PPO)
+    began = time.monotonic()
+
+    def pause() -> None:
+        if stop.signal_number is not None:
+            raise KeyboardInterrupt  # nothing to save yet
+
+    follow_schedules(model, agent)
+    # Far from the seeds of training and of evaluation.
+    seed = _environment_seed(run.spec.seed) + 10**9
+    figures = imitate(model, run.spec, seed, display.message, pause)
+    loop.count_earlier_work(time.monotonic() - began)
+    log.write(0, figures)
 
 
 def _interrupted(run: Run, loop: TrainingLoop, stop: StopRequest) -> Interrupted:
