@@ -23,7 +23,7 @@ TURNED = 0.01
 """A vehicle turned further than this out of its lane's direction is leaving its middle [rad]."""
 FASTEST = 20.0
 """A speed that changes faster than this is another vehicle's, or an impact [m/s^2]."""
-ALIGNED = 0.35
+ALIGNED = 0.6
 """Lanes whose direction differs more than this from a vehicle's are not its own [rad]."""
 BESIDE = 1.0
 """Lanes lie side by side if their middles are a lane's width apart, give or take this [m]."""

@@ -32,8 +32,8 @@ from drive_rl.presets import EnvironmentSpec, load_environment
 COMPILED_ENVS = 256
 """Environments side by side on the compiled engine: enough to feed its threads."""
 
-CARDS = 12
-"""Crashes of a policy that a report shows."""
+CARDS = 100
+"""Crashes of a policy that a report shows, at most: all of them in as many episodes."""
 
 _IMAGES = ("CameraObservation", "GrayscaleObservation")
 

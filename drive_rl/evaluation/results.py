@@ -27,6 +27,9 @@ from drive_rl.presets import EnvironmentSpec
 SCHEMA = 1
 """Version of report.json: it grows when a field is renamed or removed, not when one is added."""
 
+VIDEOS = 12
+"""Crashes that are filmed unless somebody wants more: a second and 200 kB each."""
+
 _WHOLE = ("off_road", "success", "lane_changes")
 """Columns of whole numbers that are floats only because they may be unknown."""
 
@@ -177,11 +180,15 @@ class Evaluation:
                     ),
                 )
 
-    def write(self, folder: str | os.PathLike[str], *, page: bool = True) -> Path:
+    def write(
+        self, folder: str | os.PathLike[str], *, page: bool = True, videos: int = VIDEOS
+    ) -> Path:
         """Write the evaluation into `folder`, which is made where missing.
 
         Args:
-            page: also write report.html and episodes/; else report.json and episodes.csv only.
+            page: also write report.html, episodes/ and videos/; else report.json and episodes.csv
+                only.
+            videos: crashes of the first policy that are filmed, at most.
 
         Raises:
             DriveRLError: the folder cannot be written.
@@ -191,11 +198,12 @@ class Evaluation:
         write_file(target / "report.json", document + "\n")
         write_file(target / "episodes.csv", self.episodes_csv())
         if page:
-            from drive_rl.evaluation.page import render
+            from drive_rl.evaluation.page import film_crashes, render
 
             for name, episode in self.stored_episodes():
                 write_file(target / "episodes" / name, json.dumps(episode.to_json()) + "\n")
-            write_file(target / "report.html", render(self))
+            filmed = film_crashes(self, target / "videos", videos)
+            write_file(target / "report.html", render(self, videos=filmed))
         return target
 
 

@@ -401,12 +401,15 @@ class Controller:
         if not self.has_camera:
             return
         self._settle()
-        index = math.ceil(self.position)
         for ride in self.rides:
+            last = len(ride.episode.moments) - 1
+            index, shown = (min(at, last) for at in (math.ceil(self.position), self.index))
             if self._worker is None:
-                ride.episode.set_texture(self.texture, index)
+                ride.episode.set_texture(self.texture, index, shown)
             else:
-                ride.coming = self._worker.submit(ride.episode.set_texture, self.texture, index)
+                ride.coming = self._worker.submit(
+                    ride.episode.set_texture, self.texture, index, shown
+                )
 
     def _toggle(self, name: str, label: str) -> None:
         setattr(self, name, not getattr(self, name))

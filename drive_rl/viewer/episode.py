@@ -200,8 +200,11 @@ class Episode:
             if last.ended is None:  # a policy that looks behind the observation must look again
                 self._go_to_last()
 
-    def set_texture(self, texture: int | None, index: int) -> None:
+    def set_texture(self, texture: int | None, index: int, shown: int) -> None:
         """Give the road that the policy's camera sees another texture, from moment `index` on.
+
+        Moment `shown`, what is on the screen now, has its picture taken again; what was decided
+        there stands.
 
         A policy that looks decides anew from there; whatever drives without looking (a baseline,
         a replay) does what it did.
@@ -215,6 +218,11 @@ class Episode:
             names, tiles = road_textures(self.camera)
             self._first_texture = self.camera.offer_roads(tiles, names)
         self._texture = texture
+        if shown < index and self.moments[shown].state:
+            self.envs.set_state(self.moments[shown].state)  # type: ignore[attr-defined]
+            self._dressed(None, back=True)
+            self.moments[shown] = dataclasses.replace(self.moments[shown], **self._seen())
+            self._at = -1
         following = self.moments[index + 1 :]
         self.cut(index)
         last = self.moments[-1]

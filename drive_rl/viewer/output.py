@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pygame
 
-from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.environments.video import VIDEO_FORMATS, VideoFile, beside, check_target
+from drive_rl.errors import DriveRLError
 
-VIDEO_FORMATS = (".mp4", ".mkv", ".webm")
+__all__ = ["PICTURE_FORMATS", "VIDEO_FORMATS", "VideoFile", "check_target", "save_picture"]
+
 PICTURE_FORMATS = (".png", ".jpg", ".jpeg")
-_ENCODING = ["-preset", "veryfast", "-movflags", "+faststart"]
-"""Twice as fast as the encoder's default, for files a tenth larger; browsers can stream it."""
-
-
-def check_target(path: Path, formats: tuple[str, ...], what: str) -> None:
-    """See that a file can be written before any work is done for it.
-
-    Raises:
-        UsageError: another format, or a folder's name.
-        DriveRLError: a folder that cannot be written.
-    """
-    if path.suffix.lower() not in formats:
-        raise UsageError(f"{what} {str(path)!r} does not end in {', '.join(formats)}")
-    if path.is_dir():
-        raise UsageError(f"{what} {str(path)!r} is a folder")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise DriveRLError(f"cannot write {what} {str(path)!r}: {error.strerror}") from error
-
-
-def _beside(path: Path) -> Path:
-    """A name for the unfinished file, in the same folder and of the same format."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.unfinished{path.suffix}")
 
 
 def save_picture(surface: pygame.Surface, path: Path) -> None:
@@ -51,7 +22,7 @@ def save_picture(surface: pygame.Surface, path: Path) -> None:
     Raises:
         DriveRLError: it cannot be written; nothing is left behind.
     """
-    unfinished = _beside(path)
+    unfinished = beside(path)
     try:
         pygame.image.save(surface, str(unfinished))
         os.replace(unfinished, path)
@@ -59,112 +30,3 @@ def save_picture(surface: pygame.Surface, path: Path) -> None:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         raise DriveRLError(f"cannot write picture {str(path)!r}: {error}") from error
-
-
-class VideoFile:
-    """A video, written beside its place and moved there by `close`.
-
-    Args:
-        path: ends in one of `VIDEO_FORMATS`.
-        frames_per_second: of the video.
-
-    As a context manager: an exception inside discards the video, but for an interruption by the
-    user, which keeps what there is.
-    """
-
-    def __init__(self, path: Path, frames_per_second: int = 30) -> None:
-        check_target(path, VIDEO_FORMATS, "video")
-        self.path = path
-        self.frames = 0
-        self._rate = frames_per_second
-        self._unfinished = _beside(path)
-        self._size: tuple[int, int] | None = None
-        self._writer: Any = None
-
-    def add(self, picture: npt.NDArray[np.uint8]) -> None:
-        """Append a frame, uint8 (height, width, 3). Later ones are fitted to the first one's size.
-
-        Raises:
-            DriveRLError: the file cannot be written, for a full disk.
-        """
-        height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
-        if self._size is None:
-            self._size = (height, width)
-            self._writer = self._open()
-        elif self._size != (height, width):
-            picture = _fitted(picture, self._size)
-        picture = picture[: self._size[0], : self._size[1]]
-        try:
-            self._writer.append_data(np.ascontiguousarray(picture))
-        except (OSError, RuntimeError) as error:
-            self.discard()
-            raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
-        self.frames += 1
-
-    def close(self) -> bool:
-        """Finish the video and put it in its place; False where there was no frame."""
-        if self._writer is None:
-            return False
-        try:
-            self._writer.close()
-            self._writer = None
-            if not self._unfinished.stat().st_size:
-                raise OSError("the encoder wrote nothing")
-            os.replace(self._unfinished, self.path)
-        except (OSError, RuntimeError) as error:
-            self.discard()
-            raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
-        return True
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        with contextlib.suppress(OSError, RuntimeError):
-            if self._writer is not None:
-                self._writer.close()
-        self._writer = None
-        with contextlib.suppress(OSError):
-            self._unfinished.unlink()
-
-    def __enter__(self) -> VideoFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None or isinstance(error, KeyboardInterrupt):
-            self.close()
-        else:
-            self.discard()
-
-    def _open(self) -> Any:
-        import imageio
-
-        try:
-            return imageio.get_writer(
-                self._unfinished,
-                format="FFMPEG",
-                fps=self._rate,
-                quality=8,
-                macro_block_size=2,
-                ffmpeg_log_level="error",
-                output_params=_ENCODING if self.path.suffix.lower() != ".webm" else None,
-            )
-        except (OSError, RuntimeError, ImportError) as error:
-            raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
-
-
-def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The picture at another size; a window may be resized while it is recorded."""
-    surface = pygame.surfarray.make_surface(picture.transpose(1, 0, 2))
-    scaled = pygame.transform.smoothscale(surface, (size[1], size[0]))
-    pixels: npt.NDArray[np.uint8] = pygame.surfarray.array3d(scaled).transpose(1, 0, 2)
-    return pixels
-
-
-def _first(error: BaseException) -> str:
-    """The first line of a message; the encoder's go on for pages."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +11,20 @@ import numpy as np
 from drive_rl.evaluation.crashes import KINDS
 from drive_rl.evaluation.page.maps import crash_map
 from drive_rl.evaluation.results import CrashCard
+from drive_rl.evaluation.videos import Film
 
 _DECISIONS = 5
 
 
-def card_of(card: CrashCard, names: Sequence[str], again: str) -> dict[str, Any]:
+def card_of(
+    card: CrashCard, names: Sequence[str], again: str, film: Film | None = None
+) -> dict[str, Any]:
     """What the template shows of a crash.
 
     Args:
         names: of the actions, where they are discrete.
         again: what to type to see the episode.
+        film: its video, None where there is none.
     """
     label = KINDS[card.crash.kind]
     return {
@@ -28,7 +33,8 @@ def card_of(card: CrashCard, names: Sequence[str], again: str) -> dict[str, Any]
         "map": crash_map(card),
         "steps": len(card.trace.frames) - 1,
         "facts": _facts(card),
-        "video": None,
+        "video": None if film is None else film.file,
+        "poster": "" if film is None else base64.b64encode(film.poster).decode(),
         "times": _times(card),
         "decisions": _decisions(card, names),
         "decisions_title": _decisions_title(card),

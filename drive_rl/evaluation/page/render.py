@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import importlib.resources
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -22,9 +24,10 @@ from drive_rl.evaluation.metrics import BASIC, BY_NAME, COMFORT_SHARES, DRIVING,
 from drive_rl.evaluation.page import words
 from drive_rl.evaluation.page.cards import card_of
 from drive_rl.evaluation.page.plots import figures
-from drive_rl.evaluation.results import Evaluation, PolicyResult, write_file
+from drive_rl.evaluation.results import VIDEOS, Evaluation, PolicyResult, write_file
 from drive_rl.evaluation.statistics import Estimate
 from drive_rl.evaluation.tables import best_policies, counted
+from drive_rl.evaluation.videos import Film, write_videos
 
 _TILES = ("return", "crash_rate", "speed", "driving_score", "success_rate", "comfort")
 _MAIN = (
@@ -36,24 +39,55 @@ _MAIN = (
     "driving_score",
     "crashes_per_100km",
 )
+CARDS_OPEN = 12
+"""Crashes that lie open; the others are behind a heading to select."""
 _COMPARED = ("return", "crash_rate", "speed", "driving_score")
 
 
-def write_page(evaluation: Evaluation, path: Path) -> None:
-    """Write the page alone, to be sent or kept somewhere else than its evaluation.
+def write_page(evaluation: Evaluation, path: Path, videos: int = VIDEOS) -> None:
+    """Write the page, to be sent or kept somewhere else than its evaluation.
+
+    Videos of crashes, if there are any, go into a folder beside it: `<page>-videos/`.
+
+    Args:
+        videos: crashes that are filmed, at most.
 
     Raises:
         DriveRLError: it cannot be written there.
     """
-    write_file(path, render(evaluation, stored=False))
+    filmed = film_crashes(evaluation, path.with_name(f"{path.stem}-videos"), videos)
+    write_file(path, render(evaluation, stored=False, videos=filmed))
 
 
-def render(evaluation: Evaluation, *, stored: bool = True) -> str:
+def film_crashes(evaluation: Evaluation, folder: Path, most: int) -> dict[int, Film]:
+    """Films the first crashes of the first policy into `folder`.
+
+    Returns:
+        By the seed of the episode; named as the page beside `folder` names them.
+
+    Raises:
+        DriveRLError: they cannot be written.
+    """
+    lead = evaluation.policies[0]
+    if lead.details is None:
+        return {}
+    films = write_videos(lead.details.cards[:most], folder, lead.name)
+    beside = quote(folder.name)
+    return {s: dataclasses.replace(film, file=f"{beside}/{film.file}") for s, film in films.items()}
+
+
+def render(
+    evaluation: Evaluation, *, stored: bool = True, videos: Mapping[int, Film] | None = None
+) -> str:
     """The page, complete: scripts, styles and data are inside it, and it asks for nothing.
+
+    But for videos, which lie beside it and are fetched when somebody plays them.
 
     Args:
         stored: whether the evaluation's other files lie beside it, episodes/ among them.
+        videos: by the seed of the crash, see `film_crashes`.
     """
+    videos = videos or {}
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -92,7 +126,12 @@ def render(evaluation: Evaluation, *, stored: bool = True) -> str:
         crash_sentence=words.crash_sentence(lead),
         crash_count=len(lead.extras.get("crashes", ())),
         at_most=words.at_most(lead),
-        cards=[card_of(card, names, _again(evaluation, card.seed, stored)) for card in cards],
+        cards=[
+            card_of(card, names, _again(evaluation, card.seed, stored), videos.get(card.seed))
+            for card in cards
+        ],
+        cards_open=CARDS_OPEN,
+        video_count=len(videos),
         stored=stored,
         policies=[
             {"name": each.name, "about": words.about_policy(each)} for each in evaluation.policies

@@ -100,6 +100,17 @@
     });
   }
 
+  // --- videos lie beside the page: where they were left behind, their last picture stays ---
+  for (const video of document.querySelectorAll("video")) {
+    video.addEventListener("error", () => {
+      video.controls = false;
+      video.nextElementSibling.textContent = "The video is not beside this page: " + video.getAttribute("src");
+    });
+  }
+  addEventListener("beforeprint", () => {
+    for (const more of document.querySelectorAll("details.more")) more.open = true;
+  });
+
   // --- crashes play ---
   for (const card of document.querySelectorAll(".card")) {
     const map = card.querySelector("svg.map");
