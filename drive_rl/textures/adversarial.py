@@ -253,7 +253,7 @@ class GanRun:
             plain = [part[:first] for part in noise]
             now = self.generator(plain, labels[:first], controls[:first])
         sheet = contact_sheet(to_pixels(shown), SHEET_COLUMNS)
-        return sheet, self._diversity(now.float().cpu().view(count, SHEET_COLUMNS, -1))
+        return sheet, self._diversity(now.float().cpu().reshape(count, SHEET_COLUMNS, -1))
 
     def _diversity(self, fakes: Tensor) -> float:
         real = []

@@ -113,7 +113,7 @@ class Generator(nn.Module):
         with torch.no_grad():
             self.output.weight.copy_(self.output.weight[::4].repeat_interleave(4, dim=0))
         self.mixing: Tensor
-        self.register_buffer("mixing", torch.tensor(MIXING), persistent=False)
+        self.register_buffer("mixing", torch.tensor(MIXING)[..., None, None], persistent=False)
 
     def draw(self, count: int, side: int, random: torch.Generator) -> list[Tensor]:
         """Noise for `count` pictures: the style's, then that of each resolution."""
@@ -143,7 +143,7 @@ class Generator(nn.Module):
         picture = functional.pixel_shuffle(self.output(activated(x)), 2)  # (B, 3, side, side)
         contrast, color = self.tone(style)[..., None, None].chunk(2, dim=1)  # (B, 3, 1, 1)
         picture = picture * torch.exp(contrast) + color  # brightness and two colours
-        return torch.tanh(torch.einsum("rc,bchw->brhw", self.mixing, picture))
+        return torch.tanh(functional.conv2d(picture, self.mixing))
 
 
 class DiscriminatorBlock(nn.Module):

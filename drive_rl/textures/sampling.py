@@ -135,7 +135,11 @@ def render(
     size: int,
     seed: int,
 ) -> NDArray[np.uint8]:
-    """Pictures of a generator, uint8 (count, size, size, 3)."""
+    """Pictures of a generator, uint8 (count, size, size, 3).
+
+    Each is moved around its torus by a few pixels: the network's own grid of 8 px, where there is
+    a trace of it, then lies as often inside of a tile as along its border.
+    """
     at_once = max(_PIXELS_AT_ONCE // size**2, 1)
     tiles = np.empty((len(labels), size, size, 3), np.uint8)
     device = next(generator.parameters()).device
@@ -153,7 +157,11 @@ def render(
                 torch.from_numpy(labels[chosen]).to(device),
                 torch.from_numpy(amounts[chosen]).to(device),
             )
-            tiles[chosen] = to_pixels(pictures)
+            for index, picture in zip(
+                range(chosen.start, chosen.stop), to_pixels(pictures), strict=True
+            ):
+                shift = np.random.default_rng([seed, 3, index]).integers(0, 8, 2)
+                tiles[index] = np.roll(picture, tuple(shift), axis=(0, 1))
     return tiles
 
 
