@@ -67,7 +67,8 @@ def lane_changes(scene: SceneState) -> IntArray:
     own = distance.argmin(axis=1)
     here = np.arange(len(entries))
     on_lane = distance[here, own] <= widths[own]
-    aside, turned = offset[here, own], turn[here, own]
+    aside = np.where(on_lane, offset[here, own], 0.0)
+    turned = turn[here, own]
     side = np.sign(turned).astype(np.int64)
     # Before the line it moves away from its lane's middle, behind it towards the next one's.
     leaving = on_lane & (np.abs(turned) > TURNED) & (aside * side > -0.05)

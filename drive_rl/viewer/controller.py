@@ -379,7 +379,7 @@ class Controller:
         try:
             ride.episode.set_policy(make(), name)
         except DriveRLError as error:
-            self.say(str(error))
+            self.say(f"{ride.episode.name} stays: {str(error).partition(';')[0]}")
 
     def _next_camera(self) -> None:
         views = VIEWS if self.has_camera else VIEWS[1:]

@@ -245,10 +245,11 @@ def _draw_ending(target: pygame.Surface, area: pygame.Rect, shown: Figures, unit
 
 
 def _draw_notice(target: pygame.Surface, area: pygame.Rect, notice: str, unit: float) -> None:
-    plate = pygame.Rect(
-        0, 0, min(round((9 * len(notice) + 40) * unit), area.width), round(32 * unit)
-    )
+    room = target.get_rect()
+    width = min(round((8 * len(notice) + 40) * unit), room.width)
+    plate = pygame.Rect(0, 0, width, round(32 * unit))
     plate.midbottom = (area.centerx, area.bottom - round(12 * unit))
+    plate.clamp_ip(room)
     drawing.plate(target, plate, (*drawing.BACKGROUND, 220), round(8 * unit))
     place = (plate.centerx, plate.top + 7 * unit)
     width = plate.width - 16 * unit

@@ -2,6 +2,9 @@
 
 import re
 import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -43,7 +46,7 @@ def report(tmp_path_factory):
         engine="reference",
         config={"duration": 8, "vehicles_count": 12},
     )
-    folder = evaluation.write(tmp_path_factory.mktemp("report"))
+    folder = evaluation.write(tmp_path_factory.mktemp("report"), videos=2)
     return (folder / "report.html").as_uri()
 
 
@@ -110,6 +113,43 @@ def test_a_crash_plays_back_to_its_beginning(page):
     card.locator("button").click()
     page.wait_for_function("() => document.querySelector('.card output').textContent === 'crash'")
     assert [float(number) for number in place()] == at_crash
+
+
+PLAY = """async number => {
+  const video = document.querySelectorAll("video")[number];
+  await video.play();
+  await new Promise(done => setTimeout(done, 700));
+  return [video.currentTime, video.duration, video.videoWidth, video.error && video.error.message];
+}"""
+
+
+def test_videos_play_and_nothing_but_their_files_is_fetched(page, report):
+    videos = page.locator("video")
+    assert videos.count() == 2
+    assert page.noise == [report], "a video is fetched before somebody plays it"
+    files = []
+    for number in range(2):
+        now, duration, width, error = page.evaluate(PLAY, number)
+        assert error is None
+        assert now > 0.2
+        assert duration > 1.5
+        assert width == 640
+        files.append(report.rpartition("/")[0] + "/" + videos.nth(number).get_attribute("src"))
+    assert page.noise == [report, *files]
+    assert "/videos/" in files[0]
+    page.noise[:] = [report]
+
+
+def test_a_page_sent_without_its_videos_says_so(browser, report, tmp_path):
+    alone = tmp_path / "alone.html"
+    alone.write_text(Path(url2pathname(urlsplit(report).path)).read_text())
+    page = browser.new_page()
+    page.goto(alone.as_uri())
+    page.evaluate("() => document.querySelector('video').play().catch(() => null)")
+    page.wait_for_function(
+        "() => document.querySelector('.video-link').textContent.startsWith('The page was sent')"
+    )
+    page.close()
 
 
 @pytest.mark.parametrize("width", [360, 390, 768])

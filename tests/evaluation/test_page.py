@@ -98,7 +98,7 @@ def test_every_crash_that_is_shown_has_a_map_and_a_way_to_replay_it(evaluation, 
 
 
 def test_a_page_that_travels_alone_points_to_no_files_beside_it(evaluation, tmp_path):
-    write_page(evaluation, tmp_path / "sub" / "mine.html")
+    write_page(evaluation, tmp_path / "sub" / "mine.html", videos=0)
     page = (tmp_path / "sub" / "mine.html").read_text()
     assert "watch --replay" not in page
     assert "beside this page" not in page

@@ -262,6 +262,7 @@ def test_toggles_toggle():
         (Command.HELP, "help_shown"),
         (Command.PLAN, "plan_shown"),
         (Command.TRAILS, "trails_shown"),
+        (Command.SALIENCY, "saliency_shown"),
         (Command.RECORD, "recording"),
     ):
         before = getattr(control, name)

@@ -104,7 +104,7 @@
   for (const video of document.querySelectorAll("video")) {
     video.addEventListener("error", () => {
       video.controls = false;
-      video.nextElementSibling.textContent = "The video is not beside this page: " + video.getAttribute("src");
+      video.nextElementSibling.textContent = "The page was sent without this video: " + video.getAttribute("src");
     });
   }
   addEventListener("beforeprint", () => {
