@@ -20,6 +20,7 @@ from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.textures.commands import app as textures_app
 
 if TYPE_CHECKING:
+    from drive_rl.evaluation import Evaluation
     from drive_rl.training import Run
 
 app = typer.Typer(
@@ -144,16 +145,20 @@ def watch(
     print(watched)
 
 
+Episodes = Annotated[int, typer.Option(help="Episodes, each with a seed of its own.")]
+FirstSeed = Annotated[int, typer.Option(help="Episode k is reset with seed + k.")]
+Baselines = Annotated[str, typer.Option(metavar="A,B", help="Baselines beside it; '' for none.")]
+Videos = Annotated[int, typer.Option(min=0, help="Crashes to film, at most; 0 for none.")]
+
+
 @app.command()
 def evaluate(
     runs: Runs = None,
     env: OptionalEnv = None,
     policy: Policies = None,
-    episodes: Annotated[int, typer.Option(help="Episodes, each with a seed of its own.")] = 100,
-    seed: Annotated[int, typer.Option(help="Episode k is reset with seed + k.")] = 0,
-    baselines: Annotated[
-        str, typer.Option(metavar="A,B", help="Baselines beside it; '' for none.")
-    ] = "random,idle",
+    episodes: Episodes = 100,
+    seed: FirstSeed = 0,
+    baselines: Baselines = "random,idle",
     num_envs: Annotated[int | None, typer.Option(help="Changes the speed only.")] = None,
     engine: Engine = "auto",
     out: Annotated[
@@ -170,20 +175,70 @@ def evaluate(
     junit: Annotated[
         Path | None, typer.Option(metavar="FILE.xml", help="The verdict as JUnit's XML.")
     ] = None,
+    videos: Videos = 12,
     as_json: Json = False,
 ) -> None:
     """Score policies on a fixed set of episodes, beside baselines."""
     asked = _named_policies(runs, policy)
-    from drive_rl.evaluation import evaluate as evaluate_policies
     from drive_rl.evaluation import judging, print_table
-    from drive_rl.evaluation.final import EpisodeProgress, check_place, folder_for
+    from drive_rl.evaluation.final import check_place, folder_for
 
     limits = judging.parse_limits(fail_below or ())
     folder = out if out is not None else folder_for(asked, episodes, seed, env)
     for place in (folder, junit and junit.parent):
         check_place(place)
+    evaluation = _evaluated(asked, env, episodes, seed, baselines, engine, num_envs)
+    if folder is not None:
+        evaluation.write(folder, videos=videos)
+    if as_json:
+        _print_json(evaluation.to_json())
+    else:
+        print_table(evaluation)
+        if folder is not None:
+            names = "report.json, episodes.csv, episodes/, videos/"
+            print(f"\nWritten: {folder / 'report.html'}, {names}")
+    judging.conclude(evaluation, limits, junit)
+
+
+@app.command()
+def report(
+    runs: Runs = None,
+    env: OptionalEnv = None,
+    policy: Policies = None,
+    episodes: Episodes = 100,
+    seed: FirstSeed = 0,
+    baselines: Baselines = "random,idle",
+    engine: Engine = "auto",
+    videos: Videos = 12,
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where to write it.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Compare policies on the same episodes, as one page to open or to send."""
+    asked = _named_policies(runs, policy)
+    from drive_rl.evaluation.final import check_place
+    from drive_rl.evaluation.page import write_page
+
+    check_place(out.parent)
+    write_page(_evaluated(asked, env, episodes, seed, baselines, engine), out, videos)
+    print(f"Written: {out}")
+
+
+def _evaluated(
+    asked: list[str],
+    env: str | None,
+    episodes: int,
+    seed: int,
+    baselines: str,
+    engine: str,
+    num_envs: int | None = None,
+) -> Evaluation:
+    """What `evaluate` and `report` have in common: the episodes, driven under a progress bar."""
+    from drive_rl.evaluation import evaluate as evaluate_policies
+    from drive_rl.evaluation.final import EpisodeProgress
+
     with EpisodeProgress() as progress:
-        evaluation = evaluate_policies(
+        return evaluate_policies(
             asked,
             env,
             episodes=episodes,
@@ -194,52 +249,6 @@ def evaluate(
             parallel=True,
             progress=progress,
         )
-    if folder is not None:
-        evaluation.write(folder)
-    if as_json:
-        _print_json(evaluation.to_json())
-    else:
-        print_table(evaluation)
-        if folder is not None:
-            print(f"\nWritten: {folder / 'report.html'}, report.json, episodes.csv, episodes/")
-    judging.conclude(evaluation, limits, junit)
-
-
-@app.command()
-def report(
-    runs: Runs = None,
-    env: OptionalEnv = None,
-    policy: Policies = None,
-    episodes: Annotated[int, typer.Option(help="Episodes, each with a seed of its own.")] = 100,
-    seed: Annotated[int, typer.Option(help="Episode k is reset with seed + k.")] = 0,
-    baselines: Annotated[
-        str, typer.Option(metavar="A,B", help="Baselines beside them; '' for none.")
-    ] = "random,idle",
-    engine: Engine = "auto",
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where to write it.")] = Path(
-        "report.html"
-    ),
-) -> None:
-    """Compare policies on the same episodes, as one page to open or to send."""
-    asked = _named_policies(runs, policy)
-    from drive_rl.evaluation import evaluate as evaluate_policies
-    from drive_rl.evaluation.final import EpisodeProgress, check_place
-    from drive_rl.evaluation.page import write_page
-
-    check_place(out.parent)
-    with EpisodeProgress() as progress:
-        evaluation = evaluate_policies(
-            asked,
-            env,
-            episodes=episodes,
-            seed=seed,
-            engine=engine,
-            baselines=_names(baselines),
-            parallel=True,
-            progress=progress,
-        )
-    write_page(evaluation, out)
-    print(f"Written: {out}")
 
 
 @app.command()
@@ -285,11 +294,62 @@ def export(
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the episodes that these come from.")] = 0,
     engine: Engine = "auto",
+    profile: Annotated[
+        bool | None,
+        typer.Option("--profile/--no-profile", help="Also what is normal, for `monitor`."),
+    ] = None,
 ) -> None:
     """Write a policy as one file for other programs, with its card."""
     from drive_rl.deployment.export import export as export_policy
 
     print(export_policy(policy, format, out, observations=observations, seed=seed, engine=engine))
+
+
+@app.command()
+def serve(
+    policy: Annotated[str, typer.Argument(metavar="RUN")],
+    port: Annotated[int, typer.Option(help="Where to listen; 0 takes a free port.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address; only this machine unless asked.")] = (
+        "127.0.0.1"
+    ),
+    token: Annotated[
+        str | None, typer.Option(help="Bearer token; better in the variable DRIVE_RL_TOKEN.")
+    ] = None,
+    monitored: Annotated[
+        bool, typer.Option("--monitor/--no-monitor", help="Compare what arrives with the profile.")
+    ] = True,
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Reference profile (.npz).")
+    ] = None,
+) -> None:
+    """Answer observations with actions over HTTP, until SIGTERM."""
+    from drive_rl.deployment.serving import serve as serve_policy
+
+    print(
+        serve_policy(policy, host=host, port=port, token=token, monitor=monitored, profile=profile)
+    )
+
+
+@app.command()
+def monitor(
+    policy: Annotated[str, typer.Argument(metavar="RUN")],
+    env: OptionalEnv = None,
+    episodes: Annotated[int, typer.Option(help="About how many to drive.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the episodes.")] = 0,
+    engine: Engine = "auto",
+    profile: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Reference profile (.npz).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether a policy is where it is at home: compare what it meets with its profile."""
+    from drive_rl.deployment.monitor import monitor as monitor_policy
+
+    found = monitor_policy(
+        policy, env, episodes=episodes, seed=seed, engine=engine, profile=profile, out=out
+    )
+    _print_json(found.to_json()) if as_json else print(found)
 
 
 @app.command()

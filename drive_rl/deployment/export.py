@@ -33,6 +33,7 @@ from drive_rl.deployment.network import (
     input_names,
 )
 from drive_rl.deployment.traffic import Members, as_observations, record
+from drive_rl.environments import choose_engine
 from drive_rl.errors import DriveRLError, UsageError, unknown
 from drive_rl.evaluation.results import write_file
 from drive_rl.training import Policy, load_policy
@@ -58,16 +59,19 @@ class Exported:
         path, card: the policy and its card.
         format: one of `FORMATS`.
         agreement: `observations`, `equal_actions`, `largest_difference`.
+        profile: the reference profile, where one was made.
     """
 
     path: Path
     card: Path
     format: str
     agreement: dict[str, Any]
+    profile: Path | None = None
 
     def __str__(self) -> str:
+        more = "" if self.profile is None else f", {self.profile.name}"
         return (
-            f"Written: {self.path} and {self.card.name}; equal actions on "
+            f"Written: {self.path}, {self.card.name}{more}; equal actions on "
             f"{self.agreement['equal_actions']:,} of {self.agreement['observations']:,} "
             f"observations, largest difference {self.agreement['largest_difference']:.2g}"
         )
@@ -81,6 +85,8 @@ def export(
     observations: int = CHECKED,
     seed: int = 0,
     engine: str = "auto",
+    profile: bool | None = None,
+    profile_decisions: int | None = None,
 ) -> Exported:
     """Write a policy for other programs, and its card beside it, `<out>.md`.
 
@@ -94,6 +100,10 @@ def export(
         observations: how many to compare on.
         seed: of the episodes that they come from.
         engine: "auto", "compiled" or "reference", which drives these episodes.
+        profile: also write the reference profile of what the policy meets and does,
+            `<out>.profile.npz` (onnx only), for `serve` and `monitor`. None does so where the
+            compiled engine drives; on highway-env itself it takes minutes.
+        profile_decisions: of clean traffic behind it; None takes many.
 
     Raises:
         UsageError: an unknown format or policy, a baseline, a place that is a folder.
@@ -124,7 +134,17 @@ def export(
     page = path.with_name(path.name + ".md")
     write_file(path, content)
     write_file(page, markdown(card))
-    return Exported(path, page, format, agreement)
+    place = None
+    if profile is None:
+        profile = choose_engine(loaded.spec.env, engine) == "compiled"
+    if format == "onnx" and profile:
+        from drive_rl.deployment.inference import load_model
+        from drive_rl.deployment.profile import make_profile
+
+        place = path.with_name(path.name + ".profile.npz")
+        made = make_profile(loaded, load_model(loaded), decisions=profile_decisions, engine=engine)
+        made.save(place)
+    return Exported(path, page, format, agreement, place)
 
 
 def trained_policy(policy: Any) -> Policy:

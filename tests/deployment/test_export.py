@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import subprocess
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from drive_rl.deployment.export import export, onnx_session
+from drive_rl.deployment.export import export as export_policy
+from drive_rl.deployment.export import onnx_session
 from drive_rl.deployment.traffic import as_observations, record
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import evaluate
@@ -21,6 +23,9 @@ from tests.deployment.policies import SENSES, untrained_run
 
 pytest.importorskip("onnx", reason="needs the extra 'deploy'")
 pytest.importorskip("onnxruntime", reason="needs the extra 'deploy'")
+
+# Profiles have tests of their own.
+export = functools.partial(export_policy, profile=False)
 
 ROOT = Path(__file__).resolve().parents[2]
 
