@@ -178,8 +178,9 @@ def draw(
 
 def to_array(surface: pygame.Surface) -> npt.NDArray[np.uint8]:
     """A surface's picture as uint8 (height, width, 3)."""
-    pixels: npt.NDArray[np.uint8] = pygame.surfarray.array3d(surface)  # (width, height, 3)
-    return np.ascontiguousarray(pixels.transpose(1, 0, 2))
+    # Several times as fast as surfarray, whose arrays have the columns first.
+    pixels = np.frombuffer(bytearray(pygame.image.tobytes(surface, "RGB")), np.uint8)
+    return pixels.reshape(surface.get_height(), surface.get_width(), 3)
 
 
 def _look(scene: SceneState, index: int) -> Look:
