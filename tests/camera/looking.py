@@ -11,6 +11,7 @@ from drive_rl.camera import CameraOptions, frames
 from drive_rl.camera.factors import CAMERA_DTYPE, FACTORS
 from drive_rl.camera.projection import project_points
 from drive_rl.environments.compiled import CompiledEnv
+from drive_rl.simulator.jit import kernel
 
 # One id per scene module
 SCENES = (
@@ -104,6 +105,11 @@ def compiled(env_id: str, config: dict[str, Any]) -> CompiledEnv:
     return inner
 
 
+@kernel
+def _aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
+    return frames.aim(vehicle, optics, camera, scratch)
+
+
 def pixels_of(env: CompiledEnv, options: CameraOptions, points: Any) -> Any:
     """Where the camera of a compiled environment shows world points (x, y, height): (n, 2)."""
     camera = np.zeros(1, CAMERA_DTYPE).view(np.recarray)
@@ -112,5 +118,5 @@ def pixels_of(env: CompiledEnv, options: CameraOptions, points: Any) -> Any:
     vehicle = env.simulator.state.vehicles[0, int(env.simulator.state.agents[0, 0])]
     look_through = env._compiled.camera
     assert look_through is not None
-    view = frames.aim(vehicle, look_through._optics[0], camera[0], scratch)
+    view = _aim(vehicle, look_through._optics[0], camera[0], scratch)
     return project_points(view.lens, view.foot, points)
