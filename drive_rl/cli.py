@@ -51,6 +51,14 @@ Settings = Annotated[
         help="Change a setting: agent.learning_rate=3e-4, env.config.lanes_count=2.",
     ),
 ]
+Workers = Annotated[int | None, typer.Option(help="Runs at a time; as many as cores if not said.")]
+Threads = Annotated[int, typer.Option(help="Threads of each run.")]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="[ADDRESS]", help="On a Ray cluster; alone: one on this machine."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
@@ -261,27 +269,74 @@ def grid(
     num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
     engine: Engine = "auto",
     settings: Settings = None,
-    workers: Annotated[int | None, typer.Option(help="Runs at a time; None: the cores.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each run.")] = 1,
+    workers: Workers = None,
+    threads: Threads = 1,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Train and score every environment with every agent and seed; stop and start it at will."""
+    from drive_rl.cluster import pool_for
     from drive_rl.cluster.grid import grid as run_grid
     from drive_rl.cluster.grid import parse_seeds
 
-    rows = run_grid(
-        _names(env),
-        _names(algo),
-        parse_seeds(seeds),
-        out,
-        steps=steps,
-        num_envs=num_envs,
-        engine=engine,
-        overrides=settings or (),
-        workers=workers,
-        threads=threads,
-    )
+    with pool_for(ray, workers, threads) as pool:
+        rows = run_grid(
+            _names(env),
+            _names(algo),
+            parse_seeds(seeds),
+            out,
+            steps=steps,
+            num_envs=num_envs,
+            engine=engine,
+            overrides=settings or (),
+            threads=threads,
+            pool=pool,
+        )
     _print_json(rows) if as_json else print(f"{len(rows)} runs: {out / 'results.csv'}")
+
+
+@app.command()
+def sweep(
+    env: Env,
+    algo: Annotated[str, typer.Option(metavar="NAME", help="ppo, dqn, or an agent's YAML file.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the journal and the runs.")],
+    trials: Annotated[int, typer.Option(help="Trials in all.")] = 100,
+    seeds: Annotated[str, typer.Option(metavar="0..2", help="Seeds of each trial.")] = "0..2",
+    steps: Annotated[int | None, typer.Option(help="Decisions to train each for.")] = None,
+    num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the sweep itself.")] = 0,
+    engine: Engine = "auto",
+    settings: Settings = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    ray: Ray = None,
+    as_json: Json = False,
+) -> None:
+    """Look for better hyperparameters; the best become an agent that `train --algo` takes."""
+    from drive_rl.cluster import pool_for
+    from drive_rl.cluster.grid import parse_seeds
+    from drive_rl.cluster.sweep import sweep as run_sweep
+
+    with pool_for(ray, workers, threads) as pool:
+        best = run_sweep(
+            env,
+            algo,
+            out,
+            trials=trials,
+            seeds=parse_seeds(seeds),
+            steps=steps,
+            num_envs=num_envs,
+            engine=engine,
+            overrides=settings or (),
+            seed=seed,
+            threads=threads,
+            pool=pool,
+        )
+    if as_json:
+        _print_json(best)
+    else:
+        print(f"best of {best['trials']} trials ({best['pruned']} pruned): {best['value']:.4g}")
+        print(f"\nNext:\n  drive-rl train --env {env} --algo {best['agent']}")
 
 
 @app.command()
@@ -452,10 +507,15 @@ def _print_json(document: Any) -> None:
 
 
 def _spread_settings(arguments: list[str]) -> list[str]:
-    """`--set a=1 b=2` becomes `--set a=1 --set b=2`; the parser takes one value per option."""
+    """`--set a=1 b=2` becomes `--set a=1 --set b=2`; the parser takes one value per option.
+
+    And `--ray` alone becomes `--ray local`.
+    """
     spread: list[str] = []
     after_set = False
-    for argument in arguments:
+    for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True):
+        if argument == "--ray" and following.startswith("-"):
+            argument = "--ray=local"
         if argument == "--set":
             after_set = True
         elif argument.startswith("-") or "=" not in argument:

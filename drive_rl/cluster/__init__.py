@@ -1,1 +1,36 @@
 """Many runs at once: grids, sweeps and shards, on this machine's cores or on a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+
+def pool_for(
+    ray: str | None, workers: int | None = None, threads: int = 1
+) -> contextlib.AbstractContextManager[Any]:
+    """Where tasks are done: this machine's cores, or a Ray cluster for as long as it is entered.
+
+    Args:
+        ray: None for this machine; "local" for a cluster that is started here; or the address of
+            one that runs, as `ray start` prints it.
+        workers: tasks at a time, on this machine only; None takes as many as the cores hold.
+        threads: of each task.
+
+    Raises:
+        UsageError: no workers, or workers of a Ray cluster, which has its own.
+        DriveRLError: on entering, where the cluster cannot be reached.
+    """
+    from drive_rl.errors import UsageError
+
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers {workers} is not a number of at least 1")
+    if ray is not None:
+        from drive_rl.cluster.ray_pool import ray_pool
+
+        if workers is not None and ray != "local":
+            raise UsageError(f"--workers {workers}: the cluster at {ray} has its own number")
+        return ray_pool(ray, workers=workers, threads=threads)
+    from drive_rl.cluster.pool import LocalPool, default_workers
+
+    return contextlib.nullcontext(LocalPool(workers or default_workers(threads)))

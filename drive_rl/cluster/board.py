@@ -34,7 +34,7 @@ class Board:
             name: "done" if task.done(root) else "waiting" for name, task in self._tasks.items()
         }
         self._order: dict[str, None] = {}  # names in the order in which something happened
-        self._looked = 0.0
+        self._looked = time.monotonic()
         self._live: Live | None = None
         if self._stream.isatty():
             self._live = Live(
