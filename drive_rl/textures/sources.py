@@ -58,10 +58,15 @@ TORCS_WORDS = {  # what a name of torcs's road textures says about the surface
     "tarmac": "asphalt",
     "concrete": "concrete",
     "gravel": "gravel",
-    "sand": "gravel",
-    "dirt": "rock",
+    "sand": "sand",
+    "dirt": "dirt",
     "road": "asphalt",
 }
+# and what says that there is more to see than the surface
+TORCS_OTHERS = (
+    *("tree", "sign", "shadow", "wall", "line", "pit", "edge", "border", "side", "gras", "grs"),
+    *("curb", "barrier", "park", "left", "right", "nmm"),
+)
 PROCEDURAL_EACH = 12
 
 
@@ -224,7 +229,8 @@ def _torcs(skipped: Skipped) -> Iterator[Photo]:
         words = [surface for word, surface in TORCS_WORDS.items() if word in stem]
         if track in TORCS_LEFT_OUT or path.suffix.lower() not in SUFFIXES or not words:
             continue
-        if "tree" in stem or "sign" in stem or "shadow" in stem:
+        # A picture of the track's name is its map
+        if any(word in stem for word in TORCS_OTHERS) or stem == track:
             continue
         try:
             pixels = read_picture(path)

@@ -1,0 +1,277 @@
+"""The losses of the texture GAN with and without attention, and the figures of docs/textures.md.
+
+    python -m benchmarks.textures ablation DATA --out DIR [--seeds 0..2] [--set key=value ...]
+    python -m benchmarks.textures page DATA [--ablation DIR]
+
+`ablation` trains each cell as a run in DIR; the same command again does only what is missing, and
+what was stopped is resumed. `page` samples and scores the shipped weights, draws the sheets, and
+writes all figures and the ablation's table into docs/textures.md, between its markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.textures import adversarial
+from drive_rl.textures.banks import Bank, load_bank
+from drive_rl.textures.features import default_name
+from drive_rl.textures.prepare import load_split
+from drive_rl.textures.report import score_bank, table_of
+from drive_rl.textures.sampling import Request, contact_sheet, render, sample_tiles, to_pixels
+from drive_rl.textures.scores import make_reference, score_tiles, seam_ratio
+from drive_rl.textures.spec import CONTROLS, LOSSES, load_spec, parse_settings
+from drive_rl.textures.weights import load_weights, read_run
+
+PAGE = Path(__file__).parent.parent / "docs" / "textures.md"
+IMAGES = PAGE.parent / "images"
+SAMPLES = 128
+SCORED = ("kernel_distance", "spectrum_distance", "recall", "seam_ratio", "ms_ssim")
+
+
+# --- the ablation -----------------------------------------------------------------------------
+
+
+def ablation(data: str, out: Path, seeds: Sequence[int], settings: dict[str, Any]) -> None:
+    """Train and score each loss, with and without attention, over seeds."""
+    references = {
+        split: make_reference(
+            (found := load_split(f"{data}[{split}]"))[0].crops[found[1]],
+            found[0].crops[found[0].select("train")],
+            default_name(),
+        )
+        for split in ("validation", "test")
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    # Seeds outermost: whatever is finished when time is up compares like with like
+    for seed, (loss, attention) in itertools.product(
+        seeds, itertools.product(LOSSES, (False, True))
+    ):
+        name = f"{loss}-{'attention' if attention else 'plain'}-seed{seed}"
+        file = out / f"{name}.json"
+        if file.is_file():
+            continue
+        overrides = {
+            **settings,
+            "loss": loss,
+            "generator.attention": attention,
+            "discriminator.attention": attention,
+        }
+        if loss == "wasserstein":
+            overrides["penalty"] = 10.0  # lambda of Gulrajani et al.
+        failure = None
+        run = out / name
+        try:
+            if (run / "run.yaml").is_file():
+                adversarial.resume(run, Path(data))
+            else:
+                spec = load_spec("roadgan", overrides)
+                adversarial.train(Path(data), run, spec, seed=seed, device="cpu")
+        except adversarial.Diverged as error:
+            failure = str(error)
+        result = {"loss": loss, "attention": attention, "seed": seed, "failure": failure}
+        weights = load_weights(run)
+        # The crops' own size, which may be below the smallest of a bank
+        labels = np.arange(SAMPLES) % len(weights.classes)
+        amounts = np.zeros((SAMPLES, len(CONTROLS)), np.float32)
+        side = weights.spec.side
+        tiles = render(weights.build_generator(), labels, amounts, side, seed=5)
+        classes = [weights.classes[label] for label in labels]
+        result["scores"] = {
+            split: score_tiles(tiles, classes, reference) for split, reference in references.items()
+        }
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        rates = [entry["fps"] for entry in map(json.loads, lines) if "fps" in entry]
+        result["steps"] = weights.made["steps"]
+        result["seconds_per_step"] = 1.0 / rates[-1]
+        file.write_text(json.dumps(result, indent=1))
+        print(name, {k: round(result["scores"]["validation"][k], 3) for k in SCORED}, flush=True)
+
+
+def ablation_table(folder: Path) -> Iterator[str]:
+    """The results so far as lines of Markdown: means over seeds, with the range."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    if not results:
+        yield "Not run yet."
+        return
+    spec = read_run(next(path.parent for path in sorted(folder.glob("*/run.yaml"))))["spec"]
+    counts = {result["seed"] for result in results}
+    steps = {result["steps"] for result in results}
+    yield (
+        f"{len(results)} trainings: {len(counts)} seeds, {min(steps):,} to {max(steps):,} steps of "
+        f"{spec['early_batch_size']} and {spec['batch_size']} crops of "
+        f"{spec['side']} x {spec['side']}, one CPU thread, the machine shared. Mean over the seeds "
+        f"(lowest to highest); kernel distances of {SAMPLES} tiles. Few steps: "
+        "the table says which loss gets going, not where each ends."
+    )
+    yield ""
+    yield (
+        "| loss | attention | seeds | kernel, validation | kernel, test | spectrum, test | "
+        "recall, test | seam | MS-SSIM | s a step |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|---|"
+    for loss, attention in itertools.product(LOSSES, (False, True)):
+        chosen = [r for r in results if r["loss"] == loss and r["attention"] == attention]
+        if not chosen:
+            continue
+
+        def cell(split: str, key: str, digits: int = 3, chosen: list[Any] = chosen) -> str:
+            values = [r["scores"][split][key] for r in chosen]
+            span = f"{min(values):.{digits}f} to {max(values):.{digits}f}"
+            return f"{np.mean(values):.{digits}f} ({span})"
+
+        cells = [
+            cell("validation", "kernel_distance"),
+            cell("test", "kernel_distance"),
+            cell("test", "spectrum_distance", 2),
+            cell("test", "recall", 2),
+            cell("test", "seam_ratio", 2),
+            cell("test", "ms_ssim", 2),
+            f"{np.mean([r['seconds_per_step'] for r in chosen]):.2f}",
+        ]
+        yield f"| {loss} | {'yes' if attention else 'no'} | {len(chosen)} | {' | '.join(cells)} |"
+    failed = [r for r in results if r["failure"]]
+    yield ""
+    yield f"Stopped by numbers that were not finite: {len(failed)}."
+
+
+# --- the page ---------------------------------------------------------------------------------
+
+
+def page(data: str, folder: Path | None) -> None:
+    """Write figures and pictures of the shipped weights."""
+    weights = load_weights("roadgan")
+    bank = load_bank("roadgan")
+    blocks = {"scores": [], "made": list(_made(weights.made, weights.spec.model_dump()))}
+    for split in ("test", "train"):
+        document = score_bank(bank, f"{data}[{split}]")
+        rows = table_of(document)
+        blocks["scores"] += [f"Against {split} ({document['features']}; not FID):", ""]
+        blocks["scores"] += _markdown(rows) + [""]
+        if split == "test":
+            gap = document["discriminator_gap"]
+            blocks["scores"] += [
+                f"The discriminator's gap between train and held-out crops: {gap:.2f} deviations.",
+                "",
+            ]
+    blocks["speed"] = list(_speed(weights))
+    if folder is not None:
+        blocks["ablation"] = list(ablation_table(folder))
+    _pictures(weights, bank)
+    text = PAGE.read_text(encoding="utf-8")
+    for name, lines in blocks.items():
+        body = "\n".join(lines).strip()
+        pattern = rf"(<!-- {name}: written by a command -->\n).*?(\n<!-- end -->)"
+        text, found = re.subn(
+            pattern, lambda match, body=body: f"{match[1]}{body}{match[2]}", text, flags=re.DOTALL
+        )
+        if not found:
+            raise UsageError(f"{PAGE} has no place for {name}")
+    PAGE.write_text(text, encoding="utf-8")
+    print(f"Written: {PAGE}")
+
+
+def _made(made: dict[str, Any], spec: dict[str, Any]) -> Iterator[str]:
+    yield f"`{made['command']}`, {made['steps']:,} steps, loss {spec['loss']}. Learned from:"
+    yield ""
+    yield "| photograph | class | licence |"
+    yield "|---|---|---|"
+    for source in made["sources"]:
+        yield f"| {source['origin']} | {source['class']} | {source['licence']} |"
+
+
+def _speed(weights: Any) -> Iterator[str]:
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    sample_tiles(weights, Request(1000))
+    yield f"1,000 tiles of 64 x 64: {time.perf_counter() - began:.1f} s on one thread of a CPU."
+    for size in (128, 512):
+        tiles, _ = sample_tiles(weights, Request(4, size=size))
+        yield f"Seam ratio of 4 tiles of {size} x {size}: {seam_ratio(tiles):.2f}."
+
+
+def _pictures(weights: Any, bank: Bank) -> None:
+    generator = weights.build_generator()
+    count = len(weights.classes)
+    order = [
+        np.flatnonzero([row["class"] == c for row in bank.table])[:12] for c in weights.classes
+    ]
+    _save("textures-samples", contact_sheet(bank.tiles[np.concatenate(order)], 12))
+    columns = 9
+    random = torch.Generator().manual_seed(5)
+    start, end = generator.draw(count, 64, random), generator.draw(count, 64, random)
+    rows = []
+    for number in range(count):
+        # On the sphere: in between, a straight line's noise would be too quiet
+        angles = torch.linspace(0, torch.pi / 2, columns)
+        noise = [
+            torch.stack([a[number] * angle.cos() + b[number] * angle.sin() for angle in angles])
+            for a, b in zip(start, end, strict=True)
+        ]
+        labels = torch.full((columns,), number)
+        with torch.inference_mode():
+            rows.append(to_pixels(generator(noise, labels, torch.zeros(columns, 4))))
+    _save("textures-latent-walk", contact_sheet(np.concatenate(rows), columns))
+    rows = []
+    for number in range(len(CONTROLS)):
+        noise = [part[:1].expand(columns, *part.shape[1:]) for part in start]
+        controls = torch.zeros(columns, len(CONTROLS))
+        controls[:, number] = torch.linspace(0, 1, columns)
+        for label in (0, min(1, count - 1)):
+            with torch.inference_mode():
+                made = generator(noise, torch.full((columns,), label), controls)
+            rows.append(to_pixels(made))
+    _save("textures-controls", contact_sheet(np.concatenate(rows), columns))
+    large, _ = sample_tiles(weights, Request(1, seed=5, size=512, classes={"gravel": 1.0}))
+    moved = np.roll(large[0], (256, 256), axis=(0, 1))  # its border in the middle
+    _save("textures-512", moved, enlarged=1)
+
+
+def _save(name: str, pixels: Any, enlarged: int = 2) -> None:
+    image = Image.fromarray(pixels)
+    size = (image.width * enlarged, image.height * enlarged)
+    image.resize(size, Image.Resampling.NEAREST).save(IMAGES / f"{name}.jpg", quality=85)
+
+
+def _markdown(rows: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("ablation")
+    first.add_argument("data")
+    first.add_argument("--out", type=Path, required=True)
+    first.add_argument("--seeds", default="0..2")
+    first.add_argument("--set", nargs="*", default=[], dest="settings")
+    second = commands.add_parser("page")
+    second.add_argument("data")
+    second.add_argument("--ablation", type=Path)
+    asked = parser.parse_args()
+    try:
+        if asked.command == "page":
+            page(asked.data, asked.ablation)
+        else:
+            low, _, high = asked.seeds.partition("..")
+            seeds = range(int(low), int(high or low) + 1)
+            ablation(asked.data, asked.out, seeds, parse_settings(asked.settings))
+    except DriveRLError as error:
+        raise SystemExit(f"benchmarks.textures: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
