@@ -1,11 +1,12 @@
 """The scoreboard: how well every kind of policy drives every scene, made by one command.
 
-    python -m benchmarks.scoreboard [--scenes A,B] [--methods ppo,dqn] [--seeds 0..2]
+    python -m benchmarks.scoreboard [--scenes A,B] [--methods ppo,dqn] [--seeds 0..2] [--ship]
 
 Each cell is trained with the settings of agents/*.yaml as they stand, scored on held-out episodes
 (training draws other seeds), and kept as a small JSON file under benchmarks/results/scoreboard/,
 named by the hash of its settings: the same command again computes only what is missing, and a
 changed setting makes a new cell. docs/scoreboard.md is written from these files and never by hand.
+With --ship, each method's best seed on each scene becomes a reference policy in assets/policies/.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "scoreboard"
 PAGE = ROOT / "docs" / "scoreboard.md"
 RUNS = ROOT / "runs" / "scoreboard"
+POLICIES = ROOT / "assets" / "policies"
 
 SCENES = (
     "highway-fast-v0",
@@ -252,6 +254,29 @@ def _minutes(seconds: list[float]) -> str:
     return f"{statistics.fmean(seconds) / 60:.1f} min"
 
 
+def ship_best(scenes: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> None:
+    """Each learner's best seed (by return) on each scene, into assets/policies/<scene>/<method>."""
+    from drive_rl.training import Run
+    from drive_rl.training.shipping import ship
+
+    for scene in scenes:
+        for method in methods:
+            scored = [
+                (result["metrics"]["return"]["mean"], cell)
+                for cell in cells([scene], [method], seeds)
+                if cell.method not in BASELINES
+                and (result := cell.read()) is not None
+                and (RUNS / scene / cell.name / "run.yaml").is_file()
+            ]
+            if not scored:
+                continue
+            score, best = max(scored, key=lambda each: each[0])
+            size = ship(Run.open(RUNS / scene / best.name), POLICIES / scene / method)
+            print(f"shipped: {scene}/{method}, return {score:.2f}, {size:,} bytes", file=sys.stderr)
+    total = sum(file.stat().st_size for file in POLICIES.rglob("*") if file.is_file())
+    print(f"{POLICIES}: {total:,} bytes", file=sys.stderr)
+
+
 def _numbers(text: str) -> list[int]:
     """`0..2` or `0,1,2`."""
     if ".." in text:
@@ -267,6 +292,7 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join((*BASELINES, *LEARNERS)))
     parser.add_argument("--seeds", default="0", help="such as 0..2 or 0,3")
     parser.add_argument("--only-report", action="store_true", help="compute nothing")
+    parser.add_argument("--ship", action="store_true", help="make reference policies of the best")
     arguments = parser.parse_args()
     wanted = cells(
         arguments.scenes.split(","), arguments.methods.split(","), _numbers(arguments.seeds)
@@ -280,6 +306,10 @@ def main() -> None:
             print(f"  failed: {error}", file=sys.stderr)
         write_page()
     write_page()
+    if arguments.ship:
+        ship_best(
+            arguments.scenes.split(","), arguments.methods.split(","), _numbers(arguments.seeds)
+        )
 
 
 if __name__ == "__main__":

@@ -69,8 +69,11 @@ class Checkpoint:
 # --- writing ----------------------------------------------------------------------------------
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, policy_only: bool = False) -> Path:
     """Write `checkpoint` into `folder/<step>`: beside its place, flushed to disk, then renamed.
+
+    Args:
+        policy_only: leave out what only resuming needs.
 
     Raises:
         OSError: the disk is full or the folder cannot be written; nothing half-made remains.
@@ -83,11 +86,14 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         beside.mkdir()
         files: dict[str, bytes | Arrays] = {
             POLICY: safetensors.torch.save(_contiguous(checkpoint.policy)),
-            OPTIMIZER: safetensors.torch.save(_contiguous(checkpoint.optimizer)),
-            ENVIRONMENT: checkpoint.environment,
-            STATE: json.dumps(checkpoint.state).encode(),
         }
-        if checkpoint.replay:
+        if not policy_only:
+            files |= {
+                OPTIMIZER: safetensors.torch.save(_contiguous(checkpoint.optimizer)),
+                ENVIRONMENT: checkpoint.environment,
+                STATE: json.dumps(checkpoint.state).encode(),
+            }
+        if checkpoint.replay and not policy_only:
             files[REPLAY] = checkpoint.replay
         for name, content in files.items():
             _write_flushed(beside / name, content)

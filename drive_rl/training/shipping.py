@@ -1,0 +1,47 @@
+"""Reference policies: runs reduced to what driving takes, to travel with drive-rl.
+
+A shipped policy is a run folder like any other, with its run.yaml and the weights of one
+checkpoint; what only resuming needs (moments, environments, random states) is left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from drive_rl.errors import DriveRLError
+from drive_rl.training import checkpoint as checkpoints
+from drive_rl.training.run import RUN_FILE, Run
+
+# Of the machine and the moment, not of the policy.
+_LEFT_OUT = ("platform", "command", "created")
+
+
+def ship(run: Run, place: Path) -> int:
+    """Write the policy of `run`'s newest checkpoint to `place`, over what is there.
+
+    Returns:
+        The size of the folder [bytes].
+
+    Raises:
+        DriveRLError: the run has no whole checkpoint.
+    """
+    checkpoint = run.newest(policy_only=True)
+    if checkpoint is None:
+        raise DriveRLError(f"{run.path}: has no whole checkpoint yet")
+    document = yaml.safe_load((run.path / RUN_FILE).read_text(encoding="utf-8"))
+    text = yaml.safe_dump(
+        {key: value for key, value in document.items() if key not in _LEFT_OUT},
+        sort_keys=False,
+        allow_unicode=True,
+    )
+    if place.exists():
+        shutil.rmtree(place)
+    folder = place / "checkpoints"
+    folder.mkdir(parents=True)
+    (place / RUN_FILE).write_text(text, encoding="utf-8")
+    checkpoints.write_checkpoint(folder, checkpoint, policy_only=True)
+    (folder / "last").write_text(f"{checkpoint.step}\n", encoding="utf-8")
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
