@@ -64,8 +64,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 
 @app.command()
 def train(
-    env: Env,
-    algo: Annotated[str, typer.Option(metavar="NAME", help="ppo, dqn, or an agent's YAML file.")],
+    env: OptionalEnv = None,
+    algo: Annotated[
+        str | None, typer.Option(metavar="NAME", help="ppo, dqn, or an agent's YAML file.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Decisions to train for.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
@@ -73,9 +75,34 @@ def train(
     engine: Engine = "auto",
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the run.")] = None,
     settings: Settings = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="Start with a run's weights.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy, score it, and say how to watch it."""
+    if start is not None:
+        from drive_rl.training.finetune import fine_tune
+
+        tuned = fine_tune(
+            start,
+            env,
+            algo,
+            steps=steps,
+            seed=seed,
+            num_envs=num_envs,
+            device=device,
+            engine=engine,
+            run=run,
+            overrides=settings or (),
+        )
+        _conclude(tuned, as_json)
+        if not as_json:
+            print(f"Before and after: {tuned.path}/evaluation/before-and-after/report.html")
+        return
+    if env is None or algo is None:
+        missing = "--env" if env is None else "--algo"
+        raise UsageError(f"Missing option '{missing}' (only --from RUN goes without)")
     from drive_rl.training import train as train_policy
 
     finished = train_policy(

@@ -27,6 +27,7 @@ from drive_rl.training.algorithms import (
     follow_schedules,
 )
 from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.finetune import FROM, start_from
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.lock import RunLock
 from drive_rl.training.loop import TrainingLoop
@@ -57,6 +58,7 @@ def train_run(
     *,
     progress: ProgressDisplay | None = None,
     evaluate: bool = True,
+    start: Path | str | None = None,
 ) -> Run:
     """Train as `spec` says, in a new run folder.
 
@@ -67,6 +69,7 @@ def train_run(
         run_dir: the folder; None takes runs/<env>/<algo>/<time>-seed<S>.
         progress: where progress is shown; None shows it on stderr.
         evaluate: whether to evaluate the final policy, into evaluation/final/.
+        start: a checkpoint folder whose weights the training begins with (see `fine_tune`).
 
     Raises:
         UsageError: a folder that is taken or cannot be made, a device that is not there, an
@@ -86,6 +89,8 @@ def train_run(
         with _torch_threads(threads):
             model = build_algorithm(spec, env, device)
             details = provenance(str(device), threads)
+            if start is not None:
+                details[FROM] = start_from(model, start)
             run = Run.create(path, spec, env.observation_space, env.action_space, details)
             with RunLock(run.path):
                 _learn(run, model, env, None, display)
@@ -134,6 +139,8 @@ def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay)
         if checkpoint is None:
             display.message(f"{run.path}: no checkpoint yet; starting over")
             remove_metrics(run.path)
+            if FROM in run.details:
+                start_from(model, run.details[FROM]["path"])
         _learn(run, model, env, checkpoint, display)
 
 
