@@ -72,7 +72,7 @@ def test_specs_are_frozen() -> None:
         (["agent.network.kind=transformer"], ["transformer", "attention"]),
         (["env.config.lane_count=2"], ["lane_count", "lanes_count"]),
         (["env.lanes_count=2"], ["env.config.lanes_count"]),
-        (["env.config.observation.vehicle_count=2"], ["vehicle_count", "vehicles_count"]),
+        (["env.config.observation.horison=2"], ["horison", "horizon"]),
         (["env.config.lanes_count=-2"], ["lanes_count", "-2"]),
         (["env.config.normalize_reward=maybe"], ["normalize_reward", "maybe"]),
         (["env.config.other_vehicles_type=a.b"], ["a.b", "IDMVehicle"]),
@@ -110,11 +110,11 @@ def test_a_nested_override_keeps_the_rest_of_the_scenes_own_value() -> None:
 
 def test_an_observation_that_the_user_names_goes_over_the_agents_own() -> None:
     agents = resolve_run("highway-v0", "ppo").env.config["observation"]
-    assert agents["vehicles_count"] == 15
-    one = resolve_run("highway-v0", "ppo", overrides=["env.config.observation.vehicles_count=7"])
-    assert one.env.config["observation"] == {**agents, "vehicles_count": 7}
-    own = load_environment("highway-v0", {"observation": {"type": "TimeToCollision"}})
-    assert resolve_run(own, "ppo").env.config["observation"] == {"type": "TimeToCollision"}
+    assert agents == {"type": "TimeToCollision", "horizon": 10}
+    one = resolve_run("highway-v0", "ppo", overrides=["env.config.observation.horizon=7"])
+    assert one.env.config["observation"] == {**agents, "horizon": 7}
+    own = load_environment("highway-v0", {"observation": {"type": "OccupancyGrid"}})
+    assert resolve_run(own, "ppo").env.config["observation"] == {"type": "OccupancyGrid"}
     assert resolve_run(own, "ppo").agent.observation is None
     asked = resolve_run(own, "ppo", overrides=["agent.observation={type: Kinematics}"])
     assert asked.env.config["observation"] == {"type": "Kinematics"}
@@ -136,10 +136,10 @@ def test_an_environment_file_of_the_users_own_is_taken(tmp_path: Path) -> None:
 def test_an_agent_file_of_the_users_own_is_taken(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     text = (data_folder("agents") / "ppo.yaml").read_text()
-    file.write_text(text.replace("gamma: 0.9", "gamma: 0.5", 1))
+    file.write_text(text.replace("clip_range: 0.2", "clip_range: 0.1", 1))
     spec = load_agent(str(file), "merge-v0")
     assert isinstance(spec, PPOSpec)
-    assert spec.gamma == 0.5
+    assert spec.clip_range == 0.1
 
 
 @pytest.mark.parametrize(
