@@ -230,7 +230,8 @@ def evaluate(
     else:
         print_table(evaluation)
         if folder is not None:
-            names = "report.json, episodes.csv, episodes/, videos/"
+            names = "report.json, episodes.csv, episodes/"
+            names += ", videos/" if (folder / "videos").is_dir() else ""
             print(f"\nWritten: {folder / 'report.html'}, {names}")
     judging.conclude(evaluation, limits, junit)
 

@@ -28,6 +28,7 @@ from drive_rl.evaluation.rollout import Episodes, drive, longest_episode
 from drive_rl.evaluation.score import driving_score, fast_speed
 from drive_rl.evaluation.senses import as_trained, with_senses
 from drive_rl.presets import EnvironmentSpec, load_environment
+from drive_rl.revision import git_revision
 
 COMPILED_ENVS = 256
 """Environments side by side on the compiled engine: enough to feed its threads."""
@@ -131,6 +132,8 @@ def evaluate(
         "comparisons": against_others(results, seed),
         "across_seeds": across_seeds(results, seed=seed),
         "versions": versions(),
+        "commit": git_revision(),
+        "device": "cpu",
     }
     return Evaluation(scene.id, episodes, seed, tuple(results), settings)
 

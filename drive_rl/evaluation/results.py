@@ -28,7 +28,7 @@ SCHEMA = 1
 """Version of report.json: it grows when a field is renamed or removed, not when one is added."""
 
 VIDEOS = 12
-"""Crashes that are filmed unless somebody wants more: a second and 200 kB each."""
+"""Crashes that are filmed unless somebody wants more: about half a second and 0.1 MB each."""
 
 _WHOLE = ("off_road", "success", "lane_changes")
 """Columns of whole numbers that are floats only because they may be unknown."""

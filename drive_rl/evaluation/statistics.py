@@ -23,6 +23,8 @@ Statistic = Callable[[FloatArray], FloatArray]
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+MOST_LEFT_OUT = 2000
+"""Episodes up to which the interval's acceleration is worked out: it takes n**2 numbers."""
 _CHUNK = 2_000_000
 """Resampled values held in memory at once."""
 
@@ -141,8 +143,8 @@ def bootstrap(
     replicas = np.concatenate(
         [statistic(sample[..., rows]) for rows in resampled(count, seed, resamples)]
     )
-    left_out = np.arange(count)[None, :] != np.arange(count)[:, None]
-    if count <= 2000:
+    if count <= MOST_LEFT_OUT:
+        left_out = np.arange(count)[None, :] != np.arange(count)[:, None]
         rows = np.broadcast_to(np.arange(count), (count, count))[left_out].reshape(count, -1)
         jackknife = statistic(sample[..., rows])
     else:  # the acceleration hardly moves with this many; do without n**2 numbers

@@ -6,7 +6,6 @@ import json
 import platform
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from gymnasium import spaces
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.presets import RunSpec
+from drive_rl.revision import git_revision
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.spaces import space_from_data, space_to_data
@@ -228,25 +228,6 @@ def command_line() -> str:
     """The command that started this process, as one would type it."""
     program = "drive-rl" if Path(sys.argv[0]).stem == "drive-rl" else sys.argv[0] or "python"
     return shlex.join([program, *sys.argv[1:]])
-
-
-def git_revision() -> str | None:
-    """Commit of the checkout that drive_rl runs from ("-dirty" appended), or None."""
-    source = Path(__file__).resolve().parents[2]
-    if not (source / ".git").exists():
-        return None
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            cwd=source,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip() or None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -130,3 +130,14 @@ def test_many_episodes_are_resampled_in_bounded_memory():
     chunks = list(statistics.resampled(50_000, seed=0, resamples=120))
     assert sum(len(chunk) for chunk in chunks) == 120
     assert max(chunk.size for chunk in chunks) <= 2_000_000
+
+
+def test_an_interval_of_many_episodes_takes_memory_in_proportion():
+    import tracemalloc
+
+    sample = np.random.default_rng(0).normal(size=30_000)
+    tracemalloc.start()
+    statistics.mean(sample)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # n**2 flags alone would be 900 MB

@@ -145,6 +145,8 @@ def render(
         definitions=[m for m in BASIC + DRIVING if _somebody_has(evaluation, m)],
         command=words.command(evaluation),
         versions=evaluation.settings.get("versions", {}),
+        commit=evaluation.settings.get("commit"),
+        device=evaluation.settings.get("device", "cpu"),
         config=words.config(evaluation),
         style=Markup(_resource("report.css")),
         script=Markup(_resource("report.js")),
