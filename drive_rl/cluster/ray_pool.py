@@ -136,10 +136,8 @@ def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> I
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == LOCAL and not os.environ.get("RAY_AUTH_MODE"):
-        # Before the import: Ray reads these once.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if address == LOCAL:
+        keep_to_this_machine()
     ray = needs("ray", "ray")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
@@ -149,7 +147,6 @@ def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> I
             "address": "local",
             "num_cpus": (workers or default_workers(threads)) * threads,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
         }
     else:
         _reach(address)
@@ -166,6 +163,17 @@ def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> I
     finally:
         if not connected:
             ray.shutdown()
+
+
+def keep_to_this_machine() -> None:
+    """Have a cluster that is started by this process listen on loopback, and ask for a token.
+
+    Ray reads these variables when it is imported. The one with Windows in its name decides, on
+    every system, whether Ray takes the machine's outward address or loopback for its node.
+    """
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _reach(address: str) -> None:

@@ -21,8 +21,15 @@ from drive_rl.training.run import provenance
 
 SMALL = {"vehicles_count": 2, "lanes_count": 2, "duration": 4, "simulation_frequency": 5}
 
+VEHICLES = {
+    "type": "Kinematics",
+    "vehicles_count": 15,
+    "features": ["presence", "x", "y", "vx", "vy", "cos_h", "sin_h"],
+    "see_behind": True,
+}
+
 SENSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "vehicles": ("highway-fast-v0", SMALL),
+    "vehicles": ("highway-fast-v0", {**SMALL, "observation": VEHICLES}),
     "grid": ("highway-fast-v0", {**SMALL, "observation": {"type": "OccupancyGrid"}}),
     "time to collision": (
         "highway-fast-v0",
