@@ -97,7 +97,7 @@ class Cell:
         return document
 
 
-def compute(cell: Cell) -> None:
+def compute(cell: Cell, threads: int | None = None) -> None:
     """Train (going on where a run was stopped) and score one cell."""
     from drive_rl.training import Run, resume, train
 
@@ -108,7 +108,14 @@ def compute(cell: Cell) -> None:
         if (folder / "run.yaml").is_file():
             run = resume(folder, evaluate=False)
         else:
-            run = train(cell.scene, cell.method, seed=cell.seed or 0, run=folder, evaluate=False)
+            run = train(
+                cell.scene,
+                cell.method,
+                seed=cell.seed or 0,
+                num_threads=threads,
+                run=folder,
+                evaluate=False,
+            )
         last = Run.open(folder).metrics()[-1]
         steps, seconds = last["step"], last["time"]
         policy = run.load_policy()
@@ -291,6 +298,7 @@ def main() -> None:
     parser.add_argument("--scenes", default=",".join(SCENES))
     parser.add_argument("--methods", default=",".join((*BASELINES, *LEARNERS)))
     parser.add_argument("--seeds", default="0", help="such as 0..2 or 0,3")
+    parser.add_argument("--threads", type=int, help="of each training; default: it chooses")
     parser.add_argument("--only-report", action="store_true", help="compute nothing")
     parser.add_argument("--ship", action="store_true", help="make reference policies of the best")
     arguments = parser.parse_args()
@@ -301,7 +309,7 @@ def main() -> None:
     for number, cell in enumerate(missing, 1):
         print(f"[{number}/{len(missing)}] {cell.scene} {cell.name}", file=sys.stderr, flush=True)
         try:
-            compute(cell)
+            compute(cell, arguments.threads)
         except DriveRLError as error:
             print(f"  failed: {error}", file=sys.stderr)
         write_page()

@@ -1,12 +1,13 @@
 """End-to-end training speed: drive-rl against the stock set-up, side by side in one run.
 
-    python -m benchmarks.training [--env highway-fast-v0] [--algo ppo] [--rounds 3] [--json]
+    python -m benchmarks.training [--env highway-fast-v0] [--algo ppo] [--rounds 3] [--json|--write]
 
 Stock is what highway-env's users run today: Stable-Baselines3 on `SubprocVecEnv` over highway-env,
 one process per core. drive-rl is `drive_rl.train`'s own loop on the compiled simulator. Both train
 the same network (an MLP of 256 and 256 on the scene's own observation), with the same optimiser
 settings and the same number of passes over every sample: epochs for PPO, and for DQN samples drawn
 from the replay buffer per step of the environment. They take turns, and what counts is the ratio.
+With --write, docs/training.md is written: these figures, and where the rest of the time goes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -25,6 +27,9 @@ from typing import Any
 # Steps that a turn of each side trains for: seconds, not minutes.
 STOCK_STEPS = {"highway-v0": 48, "highway-fast-v0": 512}
 OURS_STEPS = {"ppo": 65_536, "dqn": 24_576}
+PROFILE_STEPS = {"ppo": 65_536, "dqn": 16_384}
+PROFILED = ("simulation", "choosing actions", "updates")
+PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 PPO_EPOCHS = 4
 # Samples drawn per step of the environment. Stock: an update of 32 after every step of its two
 # environments, as highway-env's documentation trains its DQN.
@@ -141,6 +146,103 @@ def measure(env_id: str, algo: str, rounds: int) -> dict[str, Any]:
     }
 
 
+def profile(env_id: str, algo: str, steps: int) -> dict[str, float]:
+    """Shares of the wall-clock of a training with the agent's own settings, by what it does."""
+    from stable_baselines3 import DQN, PPO
+    from stable_baselines3.common.policies import ActorCriticPolicy
+    from stable_baselines3.dqn.policies import DQNPolicy
+
+    import drive_rl
+    from drive_rl.environments.sb3 import SB3VecEnv
+
+    spent: dict[str, float] = {"simulation": 0.0, "choosing actions": 0.0, "updates": 0.0}
+
+    def timed(function: Any, name: str) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += time.perf_counter() - began
+
+        return wrapper
+
+    places: list[tuple[Any, str, str]] = [(SB3VecEnv, "step_wait", "simulation")]
+    if algo == "ppo":
+        places += [(ActorCriticPolicy, "forward", "choosing actions"), (PPO, "train", "updates")]
+    else:
+        places += [(DQNPolicy, "predict", "choosing actions"), (DQN, "train", "updates")]
+    before = [vars(owner).get(name) for owner, name, _ in places]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for owner, name, what in places:
+                setattr(owner, name, timed(getattr(owner, name), what))
+            run = drive_rl.train(
+                env_id, algo, steps=steps, run=Path(folder) / "run", device="cpu", evaluate=False
+            )
+        finally:
+            for (owner, name, _), original in zip(places, before, strict=True):
+                if original is None:
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, original)
+        total = run.metrics()[-1]["time"]
+    shares = {name: seconds / total for name, seconds in spent.items()}
+    return shares | {"the rest": 1.0 - sum(shares.values()), "rate": steps / total}
+
+
+def write_page(rows: list[dict[str, Any]], profiles: dict[str, dict[str, float]]) -> None:
+    """docs/training.md, from what was just measured."""
+    lines = [
+        "# Training: speed, and what has been run where",
+        "",
+        f"Written by `python -m benchmarks.training --write` on {os.cpu_count()} cores "
+        f"({platform.machine()}), not by hand. The machine may have been busy with other work: "
+        "what holds is the ratio, both sides taking turns in one run.",
+        "",
+        "## Against the stock set-up",
+        "",
+        "Stock: Stable-Baselines3, `SubprocVecEnv` with a process per core, highway-env. drive-rl: "
+        "`drive_rl.train`. Same network (an MLP of 256 and 256 on the scene's own observation) and "
+        "same number of passes over every sample.",
+        "",
+        "| environment | algorithm | stock [steps/s] | drive-rl [steps/s] | ratio | rounds |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['env']} | {row['algo']} | {row['stock_steps_per_second']:,.1f} | "
+        f"{row['drive_rl_steps_per_second']:,.0f} | {row['ratio']:,.0f} | {len(row['ratios'])} |"
+        for row in rows
+    ]
+    lines += [
+        "",
+        "## Where the time goes",
+        "",
+        "Shares of the wall-clock with the settings of `agents/*.yaml`; the rest is "
+        "Stable-Baselines3's loop, buffers, metrics and checkpoints.",
+        "",
+        "| training | steps/s | simulation | choosing actions | updates | the rest |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, shares in profiles.items():
+        parts = [f"{shares[part]:.0%}" for part in (*PROFILED, "the rest")]
+        lines.append(f"| {name} | {shares['rate']:,.0f} | {' | '.join(parts)} |")
+    lines += [
+        "",
+        "## On a GPU",
+        "",
+        "No machine that drive-rl was developed on has one. What is shown: "
+        "`tests/training/test_devices.py` makes one update of PPO and of DQN, with every kind of "
+        "network, on torch's `meta` device, where an operation on tensors of two devices fails as "
+        "it would on CUDA. What has not been run: `--device cuda` itself; its speed, its numbers "
+        "and its determinism are not known. The rollouts are simulated on the CPU in any case; "
+        "mixed precision and `torch.compile` are not used.",
+        "",
+    ]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+    print(f"written: {PAGE}", file=sys.stderr)
+
+
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -148,6 +250,7 @@ def main() -> None:
     parser.add_argument("--algo", action="append", choices=["ppo", "dqn"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="write docs/training.md")
     arguments = parser.parse_args()
     pairs = [
         (env_id, algo)
@@ -168,6 +271,12 @@ def main() -> None:
         )
     if arguments.json:
         print(json.dumps(rows, indent=2))
+    if arguments.write:
+        trained = sorted({(row["env"], row["algo"]) for row in rows})
+        write_page(
+            rows,
+            {f"{algo} on {env}": profile(env, algo, PROFILE_STEPS[algo]) for env, algo in trained},
+        )
 
 
 if __name__ == "__main__":
