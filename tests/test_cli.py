@@ -138,4 +138,4 @@ def test_benchmark_measures_both_engines_and_their_ratio(
     for row in document["rows"]:
         ratio = row["compiled"] / row["highway_env"]
         assert row["over_highway_env"] == pytest.approx(ratio)
-        assert row["compiled"] > 0 and row["highway_env"] > 0
+        assert min(row["compiled"], row["highway_env"]) > 0
