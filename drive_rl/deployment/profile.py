@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ REFERENCE_ENGINE_DECISIONS = 8_000
 FALSE_ALARMS = 0.002
 """Share of clean windows in which one statistic may exceed its limit."""
 
+_NEEDS = {"feature_mmd": "features", "value_ks": "value"}  # outputs that statistics are made of
 _STREAMS = 32
 _SAMPLE = 2000  # decisions of the reference sample
 _FOURIER = 256  # random features of the kernel
@@ -83,6 +85,13 @@ class Profile:
     @functools.cached_property
     def _reference(self) -> _Reference:
         return _Reference(self.columns)
+
+    def seen_by(self, outputs: Sequence[str]) -> Profile:
+        """The part of the profile that a model with these outputs can be compared with."""
+        missing = [name for name in _NEEDS if _NEEDS[name] not in outputs]
+        return dataclasses.replace(
+            self, limits={k: v for k, v in self.limits.items() if k not in missing}
+        )
 
     def save(self, path: Path) -> None:
         """Write the profile; raises DriveRLError where it cannot be."""

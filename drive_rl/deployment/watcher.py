@@ -102,7 +102,7 @@ class Watcher:
     """
 
     def __init__(self, model: Model, profile: Profile) -> None:
-        self.judge = Judge(profile)
+        self.judge = Judge(profile.seen_by(model.outputs))
         self._model = model
         self._parts: list[dict[str, NDArray[np.float64]]] = []
         self._rows = 0
