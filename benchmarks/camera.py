@@ -1,12 +1,13 @@
 """Frames per second of the camera, against highway-env's own pictures, in one run.
 
-    python -m benchmarks.camera [--seconds 2] [--threads N] [--json]
+    python -m benchmarks.camera [--seconds 2] [--threads N] [--json] [--write] [--plot docs/images]
 
 Prints for each view and size the frames rendered per second with everything varying, then steps
-per second of highway-camera-v0 end to end (simulate, render, stack), highway-env's grayscale
-observation end to end on highway-v0, and the memory of 1,024 environments. Wall-clock figures are
-those of the machine as it is; the column "per 2 CPU-s" divides by processor time and so leaves
-out what other processes took.
+per second of highway-camera-v0 end to end (simulate, render, stack), of GrayscaleObservation on
+highway-v0 by both engines, which take turns, and the memory of 1,024 environments. Wall-clock
+figures are those of the machine as it is; "per 2 CPU-s" divides by processor time and so leaves
+out what other processes took. `--write` puts the figures into docs/camera.md, `--plot` draws how
+the time of a frame grows with its pixels and with the number of environments.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import drive_rl
+from benchmarks.written import machine, write_between
 from drive_rl.simulator.engine import available_processors
 from tests.camera.looking import EVERYTHING
 
@@ -83,21 +86,124 @@ def steps(env_id: str, num_envs: int, threads: int, seconds: float, config: Any 
     return {"env": env_id, "envs": num_envs, "steps_s": wall, "per_2_cpu_s": cpu}
 
 
-def reference(seconds: float) -> Any:
-    """highway-env's grayscale observation on highway-v0, end to end, in one process."""
-    env = drive_rl.make("highway-v0", config={"observation": GRAYSCALE}, engine="reference")
-    env.reset(seed=0)
+def grayscale(threads: int, seconds: float, rounds: int = 3) -> dict[str, Any]:
+    """Steps per second of highway-v0 with highway-env's grey pictures, by both engines in turns.
 
-    def work() -> None:
-        if any(env.step(1)[2:4]):
-            env.reset()
+    highway-env must not run under SDL's dummy driver, where it draws nothing.
+    """
+    os.environ["SDL_VIDEODRIVER"] = "offscreen"
+    config = {"observation": GRAYSCALE}
+    theirs = drive_rl.make("highway-v0", config=config, engine="reference")
+    num_envs = 256
+    ours = drive_rl.make_vec(
+        "highway-v0", num_envs, config=config, engine="compiled", num_threads=threads
+    )
+    first, _ = theirs.reset(seed=0)
+    if first.std() == 0:
+        raise SystemExit("highway-env draws nothing here: SDL has a dummy display")
+    ours.reset(seed=0)
+    rng = np.random.default_rng(0)
 
-    wall, cpu = rate(work, 1, seconds)
+    def their_step() -> None:
+        if any(theirs.step(int(rng.integers(0, 5)))[2:4]):
+            theirs.reset()
+
+    found = np.zeros((2, 2))
+    for _ in range(rounds):
+        found[0] += rate(lambda: ours.step(rng.integers(0, 5, num_envs)), num_envs, seconds)
+        found[1] += rate(their_step, 1, seconds)
+    ours.close()
+    (our_wall, our_cpu), (their_wall, their_cpu) = (found / rounds).tolist()
     return {
-        "env": "highway-v0, highway-env, GrayscaleObservation",
-        "steps_s": wall,
-        "per_2_cpu_s": cpu,
+        "compiled": our_wall,
+        "compiled_per_2_cpu_s": our_cpu,
+        "highway_env": their_wall,
+        # highway-env runs on one processor: two would do twice as much
+        "highway_env_per_cpu_s": their_cpu / 2,
+        "times": our_wall / their_wall,
+        "times_per_cpu_s": our_cpu / (their_cpu / 2),
     }
+
+
+SIZES = (42, 84, 168, 336)
+ENVIRONMENTS = (4, 16, 64, 256, 1024)
+
+
+def growth(seconds: float) -> list[dict[str, Any]]:
+    """Processor time of a front frame on one thread over its size, and of all frames [us]."""
+    rows = []
+    for size, num_envs in [(size, 16) for size in SIZES] + [(84, n) for n in ENVIRONMENTS]:
+        each = 2e6 / frames("front", size, num_envs, 1, seconds)["per_2_cpu_s"]
+        rows.append({"size": size, "envs": num_envs, "us": each})
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def plot(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """Both curves on logarithmic axes beside straight lines through their last points, as SVG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    pixels = [(row["size"] ** 2, row["us"]) for row in rows[: len(SIZES)]]
+    environments = [(row["envs"], row["us"] * row["envs"]) for row in rows[len(SIZES) :]]
+    for axis, curve, name, unit in (
+        (axes[0], pixels, "pixels of a frame (42, 84, 168, 336 squared)", "µs per frame"),
+        (axes[1], environments, "environments", "µs for a frame of each"),
+    ):
+        xs, ys = zip(*curve, strict=True)
+        axis.loglog(xs, ys, "o-", color="#2563eb")
+        linear = [ys[-1] / xs[-1] * x for x in xs]
+        axis.loglog(xs, linear, "--", color="#9ca3af", label="linear")
+        axis.set(xlabel=name, ylabel=unit)
+        axis.set_xticks(xs, [f"{x:,}" for x in xs])
+        axis.minorticks_off()
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("Front view, everything varying, one thread: processor time", fontsize=11)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "camera_growth.svg")
+    return folder / "camera_growth.svg"
+
+
+def page(found: dict[str, Any]) -> list[str]:
+    """The figures as Markdown."""
+    lines = [
+        "",
+        f"Written by `python -m benchmarks.camera --write`: {machine()}, {found['threads']} "
+        "threads. Everything of `randomization` varies. Frames are rendered without simulating; "
+        "steps are end to end: simulate, render, stack. The last column divides by processor "
+        "time, which leaves out what other processes took.",
+        "",
+        "| what | environments | per second | per 2 processor seconds |",
+        "|---|---|---|---|",
+    ]
+    for row in found["frames"]:
+        what = f"frames, {row['view']}, {row['size']} x {row['size']} RGB"
+        lines.append(_row(what, row["envs"], row["frames_s"], row["per_2_cpu_s"]))
+    for row in found["steps"]:
+        what = f"steps of {row['env']}"
+        lines.append(_row(what, row["envs"], row["steps_s"], row["per_2_cpu_s"]))
+    gray = found["grayscale"]
+    what = "steps of highway-v0, GrayscaleObservation"
+    lines.append(_row(what, 256, gray["compiled"], gray["compiled_per_2_cpu_s"]))
+    lines += [
+        f"| the same, highway-env | 1 | {gray['highway_env']:.2f} | "
+        f"{gray['highway_env_per_cpu_s']:.2f} (of one processor) |",
+        "",
+        f"highway-env's grey pictures, end to end and in turns: {gray['times']:,.0f} times "
+        f"highway-env, {gray['times_per_cpu_s']:,.0f} times by processor time (ours on two "
+        f"processors, highway-env's on the one that it uses). 1,024 environments with a stack of "
+        f"4 RGB frames: a process of {found['memory_mb']:.0f} MB.",
+        "",
+    ]
+    return lines
+
+
+def _row(what: str, num_envs: int, wall: float, cpu: float) -> str:
+    return f"| {what} | {num_envs:,} | {wall:,.0f} | {cpu:,.0f} |"
 
 
 def memory() -> float:
@@ -120,8 +226,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--threads", type=int, default=available_processors())
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", action="store_true", help="the figures into docs/camera.md")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the growth there")
     asked = parser.parse_args()
     threads, seconds = asked.threads, asked.seconds
+    if asked.plot:
+        print(plot(growth(seconds), asked.plot))
+        return
     found: dict[str, Any] = {"threads": threads, "load": os.getloadavg()[0]}
     found["frames"] = [
         frames(view, size, num_envs, threads, seconds)
@@ -137,9 +248,11 @@ def main() -> None:
     found["steps"] = [
         steps("highway-camera-v0", 256, threads, seconds),
         steps("highway-v0", 256, threads, seconds),
-        reference(seconds),
     ]
+    found["grayscale"] = grayscale(threads, seconds)
     found["memory_mb"] = memory()
+    if asked.write:
+        print(write_between("camera.md", "figures of the camera", page(found)), file=sys.stderr)
     if asked.json:
         print(json.dumps(found))
         return
@@ -152,6 +265,12 @@ def main() -> None:
         )
     for row in found["steps"]:
         print(f"{row['env']}: {row['steps_s']:,.1f} steps/s, {row['per_2_cpu_s']:,.1f} per 2 CPU-s")
+    gray = found["grayscale"]
+    print(
+        f"GrayscaleObservation of highway-v0: {gray['compiled']:,.0f} steps/s, highway-env "
+        f"{gray['highway_env']:.2f}: {gray['times']:,.0f} times, {gray['times_per_cpu_s']:,.0f} "
+        "times by processor time"
+    )
     print(f"1,024 environments, stack of 4 RGB frames of 84 x 84: {found['memory_mb']:.0f} MB")
 
 

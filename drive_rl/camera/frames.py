@@ -22,6 +22,7 @@ from drive_rl.camera.look import LOOK_DTYPE, make_look
 from drive_rl.camera.marks import draw_ground
 from drive_rl.camera.projection import NEAR, Pose, orthographic, perspective
 from drive_rl.camera.scenery import draw_scenery
+from drive_rl.camera.sky import SKY_COLORS
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.state import road_of
 
@@ -81,6 +82,7 @@ class View(NamedTuple):
     columns: Any  # (width,) f8: headlights
     trees: Any  # (width,) f8
     clouds: Any  # (width,) i8
+    sky: Any  # (SKY_COLORS,) i8, packed
 
 
 class Scratch(NamedTuple):
@@ -99,6 +101,7 @@ class Scratch(NamedTuple):
     columns: Any
     trees: Any
     clouds: Any
+    sky: Any
 
 
 def make_scratch(width: int, height: int) -> Scratch:
@@ -121,6 +124,7 @@ def make_scratch(width: int, height: int) -> Scratch:
         columns=np.zeros(width),
         trees=np.zeros(width),
         clouds=np.zeros(width, np.int64),
+        sky=np.zeros(SKY_COLORS, np.int64),
     )
 
 
@@ -208,7 +212,7 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
         return View(
             foot, scratch.lens, scratch.ground, 1e6, turn, True, 0.5, reach, reach,
             1.0 / scaling, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-            scratch.clouds,
+            scratch.clouds, scratch.sky,
         )  # fmt: skip
     cos, sin = math.cos(heading), math.sin(heading)
     foot[0] += cos * optics.ahead - sin * optics.right
@@ -224,5 +228,5 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
     return View(
         foot, scratch.lens, scratch.ground, up, heading, False, NEAR, REACH, detail,
         1.0 / focal, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-        scratch.clouds,
+        scratch.clouds, scratch.sky,
     )  # fmt: skip

@@ -57,15 +57,17 @@ def expose(look, picture, noise, planes, out):  # type: ignore[no-untyped-def]
     for channel in range(channels):
         if channels == 1:
             for row in range(height):
+                pixels, line = picture[row], plane[row]
                 for column in range(width):
-                    p = picture[row, column]
+                    p = pixels[column]
                     gray = 77 * (p & 255) + 150 * (p >> 16 & 255) + 29 * (p >> 32 & 255)
-                    plane[row, column] = np.float32(gray >> 8)
+                    line[column] = np.float32(np.int32(gray >> 8))
         else:
             bits = 16 * channel
             for row in range(height):
+                pixels, line = picture[row], plane[row]
                 for column in range(width):
-                    plane[row, column] = np.float32(picture[row, column] >> bits & 255)
+                    line[column] = np.float32(np.int32(pixels[column] >> bits & 255))
         if look.blur > 0.05:
             _blur(plane, scratch, look.blur)
         _develop(look, plane, noise, channel, out[channel])
@@ -73,26 +75,38 @@ def expose(look, picture, noise, planes, out):  # type: ignore[no-untyped-def]
 
 @bare
 def _blur(plane, scratch, deviation):  # type: ignore[no-untyped-def]
-    """A Gaussian of five taps, along rows and then columns; edges repeat."""
+    """A Gaussian of five taps, or of three where the outer two would not show; edges repeat."""
     height, width = plane.shape
     a = math.exp(-0.5 / (deviation * deviation))
     b = math.exp(-2.0 / (deviation * deviation))
+    if b < 0.002:
+        b = 0.0
     total = 1.0 + 2.0 * a + 2.0 * b
     middle, side, far = np.float32(1.0 / total), np.float32(a / total), np.float32(b / total)
     for row in range(height):
         line, result = plane[row], scratch[row]
-        for column in range(width - 4):
-            result[column + 2] = (
-                middle * line[column + 2]
-                + side * (line[column + 1] + line[column + 3])
-                + far * (line[column] + line[column + 4])
-            )
-        for column in (0, 1, width - 2, width - 1):
-            result[column] = line[column]
+        if b == 0.0:
+            for column in range(width - 2):
+                result[column + 1] = middle * line[column + 1] + side * (
+                    line[column] + line[column + 2]
+                )
+        else:
+            for column in range(width - 4):
+                result[column + 2] = (
+                    middle * line[column + 2]
+                    + side * (line[column + 1] + line[column + 3])
+                    + far * (line[column] + line[column + 4])
+                )
+            result[1], result[width - 2] = line[1], line[width - 2]
+        result[0], result[width - 1] = line[0], line[width - 1]
     for row in range(height):
         up, upper = scratch[max(row - 1, 0)], scratch[max(row - 2, 0)]
         down, lower = scratch[min(row + 1, height - 1)], scratch[min(row + 2, height - 1)]
         line, result = scratch[row], plane[row]
+        if b == 0.0:
+            for column in range(width):
+                result[column] = middle * line[column] + side * (up[column] + down[column])
+            continue
         for column in range(width):
             result[column] = (
                 middle * line[column]

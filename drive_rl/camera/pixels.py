@@ -39,24 +39,3 @@ def mix(below: int, above: int, weight: int) -> int:
 def scale(color: int, factor: int) -> int:
     """`color` times `factor` / 256, which is at most 1."""
     return color * factor >> 8 & MASK
-
-
-@inlined
-def sample(texels, offset, mask, shift, u, v):  # type: ignore[no-untyped-def]
-    """A texture between its four nearest texels.
-
-    Args:
-        texels: flat; the level starts at `offset` and is a square of side mask + 1 = 1 << shift.
-        u, v: texel coordinates of the point in 1/256, not negative; they wrap around.
-    """
-    fu, fv = u & 255, v & 255
-    column, row = u >> 8 & mask, (v >> 8 & mask) << shift
-    right, below = column + 1 & mask, (v >> 8) + 1 & mask
-    below = below << shift
-    w11 = fu * fv >> 8
-    return (
-        texels[offset + row + column] * (256 - fu - fv + w11)
-        + texels[offset + row + right] * (fu - w11)
-        + texels[offset + below + column] * (fv - w11)
-        + texels[offset + below + right] * w11
-    ) >> 8 & MASK

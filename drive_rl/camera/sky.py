@@ -13,6 +13,8 @@ from drive_rl.simulator.jit import bare
 CLOUD_ROWS, CLOUD_COLUMNS = 64, 512  # 0 to 45 degrees up, all around
 TREE_KNOTS = 512  # all around
 HIGHEST_TREE = 0.075  # [m per m of distance]
+SKY_STEPS = 256  # colours of the clear sky per metre up per metre away
+SKY_COLORS = 512
 
 
 def _smooth_noise(rows: int, columns: int, scale: float, seed: int) -> Any:
@@ -59,35 +61,44 @@ def prepare_columns(view, surfaces):  # type: ignore[no-untyped-def]
 
 
 @bare
-def sky_row(view, look, surfaces, row, first, last, picture):  # type: ignore[no-untyped-def]
-    """Colour the columns of a row outside [first, last), which is ground."""
-    width = picture.shape[1]
-    matrix = view.ground
-    clouds, places, trees = surfaces.clouds, view.clouds, view.trees
-    per_metre = 1.0 / view.metres_per_pixel
-    cloud_color, tree_color, overcast = look.cloud_color, look.tree_color, look.clouds
-    step = matrix[2, 1]
-    w0 = matrix[2, 0] + matrix[2, 2] * (row + 0.5)
-    up = -(w0 + step * 0.5 * width) * view.height
-    color = _gradient(look, up)
-    line = min(int(max(up, 0.0) * CLOUD_ROWS), CLOUD_ROWS - 1)
-    for column in range(width):
-        if first <= column < last:
-            continue
-        if step != 0.0:
-            up = -(w0 + step * (column + 0.5)) * view.height
-            if column % 4 == 0 or column == last:  # it changes slowly
-                color = _gradient(look, up)
-                line = min(int(max(up, 0.0) * CLOUD_ROWS), CLOUD_ROWS - 1)
-        shown = mix(color, cloud_color, clouds[line, places[column]] * overcast >> 8)
-        over = trees[column] - up * per_metre
-        if over > 0.0:
-            shown = mix(shown, tree_color, int(256.0 * min(over, 1.0)))
-        picture[row, column] = shown
+def prepare_sky(look, sky):  # type: ignore[no-untyped-def]
+    """Colours of the clear sky by height: sky[k] is k / SKY_STEPS metres up per metre away."""
+    for k in range(sky.shape[0]):
+        rise = (k + 0.5) / SKY_STEPS
+        sky[k] = mix(look.horizon, look.zenith, int(256.0 * rise / (rise + 0.3)))
 
 
 @bare
-def _gradient(look, up):  # type: ignore[no-untyped-def]
-    """From the horizon's haze to the zenith; `up` in metres per metre of distance."""
-    rise = max(up, 0.0)
-    return mix(look.horizon, look.zenith, int(256.0 * rise / (rise + 0.3)))
+def sky_row(view, look, surfaces, row, first, last, picture):  # type: ignore[no-untyped-def]
+    """Colour the columns of a row outside [first, last), which is ground."""
+    width = picture.shape[1]
+    if first > 0:
+        _sky_span(view, look, surfaces, row, 0, min(first, width), picture)
+    if last < width:
+        _sky_span(view, look, surfaces, row, max(last, first), width, picture)
+
+
+@bare
+def _sky_span(view, look, surfaces, row, begin, end, picture):  # type: ignore[no-untyped-def]
+    matrix, line = view.ground, picture[row]
+    clouds, places, trees, sky = surfaces.clouds, view.clouds, view.trees, view.sky
+    cloud_color, overcast = look.cloud_color, look.clouds
+    # Metres up per metre away, at a column and from there to the next
+    step = -matrix[2, 1] * view.height
+    start = -(matrix[2, 0] + matrix[2, 2] * (row + 0.5)) * view.height + step * 0.5
+    finest = 1 << 20
+    rise, rise_step = int((start + step * begin) * finest), int(step * finest)
+    per_step = finest // SKY_STEPS
+    highest, lines = sky.shape[0] - 1, clouds.shape[0] - 1
+    for column in range(begin, end):
+        up = min(max(rise, 0) // per_step, highest)
+        cloud = clouds[min(up * CLOUD_ROWS // SKY_STEPS, lines), places[column]]
+        line[column] = mix(sky[up], cloud_color, cloud * overcast >> 8)
+        rise += rise_step
+    if min(start + step * begin, start + step * (end - 1)) > HIGHEST_TREE:
+        return
+    per_metre = 1.0 / view.metres_per_pixel
+    for column in range(begin, end):
+        over = trees[column] - (start + step * column) * per_metre
+        if over > 0.0:
+            line[column] = mix(line[column], look.tree_color, int(256.0 * min(over, 1.0)))

@@ -77,6 +77,31 @@ def config_of(
     return config
 
 
+def newest_frame(
+    env_id: str,
+    *,
+    steps: int,
+    seed: int,
+    randomization: dict[str, Any] | None = None,
+    **observation: Any,
+) -> Any:
+    """The newest frame of an RGB camera after some idle steps, uint8 (height, width, 3)."""
+    config = camera_config(randomization, **{"stack_size": 1, **observation})
+    env = drive_rl.make(env_id, config=config)
+    picture, _ = env.reset(seed=seed)
+    for _ in range(steps):
+        picture = env.step(idle(env))[0]
+    env.close()
+    return picture[-3:].transpose(1, 2, 0)
+
+
+def idle(env: Any) -> Any:
+    """The action that changes nothing."""
+    if hasattr(env.action_space, "n"):
+        return 1
+    return np.zeros(env.action_space.shape, np.float32)
+
+
 def actions(env: Any, count: int, seed: int = 0) -> list[Any]:
     """Actions for a single environment, drawn from a generator of their own."""
     rng = np.random.default_rng(seed)

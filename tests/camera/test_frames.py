@@ -175,36 +175,83 @@ def test_lane_lines_lie_where_the_projection_says_within_a_pixel(view: str) -> N
     assert checked >= 8
 
 
-def test_a_vehicle_ahead_is_drawn_on_its_corners_within_a_pixel() -> None:
-    own = {"width": 240, "height": 240, "textures": False, "stack_size": 1}
-    config = camera_config(None, **own) | {"vehicles_count": 1, "lanes_count": 3}
-    env = compiled("highway-v0", config)
-    options = camera_options(config["observation"])
-    camera = env._compiled.camera
-    assert camera is not None
-    state = env.simulator.state
-    ego, other = state.vehicles[0, 0], state.vehicles[0, 1]
+# Straight above them, the sun throws vehicles' shadows under them
+NOON = {"sun_elevation": 90}
+
+
+def _changed_by_a_vehicle(env: Any, x: float, y: float, heading: float) -> Any:
+    """Pixels (height, width) that are others when the vehicle in row 1 stands there."""
+    camera, state = env._compiled.camera, env.simulator.state
+    body = state.vehicles[0, 1]
 
     def look() -> Any:
         camera.advance()
         camera.observe(state, np.ones(1, np.bool_), 0, 1)
         return camera.observations[0, 0, -1].astype(float)
 
-    other.x, other.y, other.heading = ego.x - 100, ego.y, 0.0
+    body.x, body.y, body.heading = state.vehicles[0, 0].x - 500, y, 0.0
     empty = look()
-    other.x = ego.x + 14
-    changed = np.abs(look() - empty).max(axis=0) > 12
-    rear = other.x - 2.5
-    corners = [(rear, other.y + side, height) for side in (-1.0, 1.0) for height in (0.42, 0.9)]
-    pixels = pixels_of(env, options, corners)
-    row = int(pixels[:, 1].mean())
-    shown = np.flatnonzero(changed[row])
-    assert abs(shown[0] - pixels[:2, 0].mean()) < 1.5
-    assert abs(shown[-1] + 1 - pixels[2:, 0].mean()) < 1.5
-    # Its wheels stand on the road
-    middle = int(pixels[:, 0].mean())
-    bottom = pixels_of(env, options, [(rear, other.y, 0.0)])[0, 1]
-    assert abs(np.flatnonzero(changed[:, middle]).max() + 1 - bottom) < 2.5
+    body.x, body.heading = x, heading
+    return np.abs(look() - empty).max(axis=0) > 3  # nothing else changes here
+
+
+@pytest.mark.parametrize("ahead", [9.0, 14.0, 22.0])
+@pytest.mark.parametrize("beside", [-3.0, 0.0, 4.0])
+def test_a_vehicle_ahead_is_drawn_on_its_corners_within_a_pixel(
+    ahead: float, beside: float
+) -> None:
+    own = {"width": 240, "height": 240, "textures": False, "stack_size": 1}
+    config = camera_config(NOON, **own) | {"vehicles_count": 1, "lanes_count": 3}
+    env = compiled("highway-v0", config)
+    options = camera_options(config["observation"])
+    ego = env.simulator.state.vehicles[0, 0]
+    x, y = float(ego.x) + ahead, float(ego.y) + beside
+    changed = _changed_by_a_vehicle(env, x, y, 0.0)
+    near = x - 2.5
+    # Its sides, at the lower and the upper corners of its back; of a vehicle beside, the far end
+    # of one side shows as well, so that one is looked for there
+    for height in (0.45, 0.88):
+        left_end = x + 2.5 if beside > 1.5 else near
+        right_end = x + 2.5 if beside < -1.5 else near
+        back = pixels_of(env, options, [(near, y, height)])[0]
+        row = changed[int(back[1])]
+        shown = np.flatnonzero(row)
+        if left_end == near:
+            expected = pixels_of(env, options, [(near, y - 1.0, height)])[0, 0]
+            assert abs(shown[0] + 0.5 - expected) < 1
+        if right_end == near:
+            expected = pixels_of(env, options, [(near, y + 1.0, height)])[0, 0]
+            assert abs(shown[-1] + 0.5 - expected) < 1
+    # Its rear wheels stand on the road
+    for side in (-0.8, 0.8):
+        column, bottom = pixels_of(env, options, [(near, y + side, 0.0)])[0]
+        assert abs(np.flatnonzero(changed[:, int(column)]).max() + 0.5 - bottom) < 1
+
+
+@pytest.mark.parametrize("heading", [0.0, 0.5, -2.2])
+def test_a_vehicle_seen_from_above_covers_its_rectangle_within_a_pixel(heading: float) -> None:
+    own = {"view": "top", "width": 240, "height": 240, "textures": False, "stack_size": 1}
+    config = camera_config(NOON, **own) | {"vehicles_count": 1}
+    env = compiled("highway-v0", config)
+    options = camera_options(config["observation"])
+    ego = env.simulator.state.vehicles[0, 0]
+    x, y = float(ego.x) + 15.3, float(ego.y) + 4.2
+    rows, columns = np.nonzero(_changed_by_a_vehicle(env, x, y, heading))
+    ahead, right = (
+        np.array([np.cos(heading), np.sin(heading)]),
+        np.array([-np.sin(heading), np.cos(heading)]),
+    )
+    corners = [
+        (*(np.array([x, y]) + a * 2.5 * ahead + b * right), 0.0) for a in (-1, 1) for b in (-1, 1)
+    ]
+    expected = pixels_of(env, options, corners)
+    for found, wanted in (
+        (columns.min(), expected[:, 0].min()),
+        (columns.max(), expected[:, 0].max()),
+        (rows.min(), expected[:, 1].min()),
+        (rows.max(), expected[:, 1].max()),
+    ):
+        assert abs(found + 0.5 - wanted) < 1
 
 
 def test_a_closer_vehicle_is_larger_and_hides_the_one_behind() -> None:
