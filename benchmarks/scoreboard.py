@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from drive_rl.errors import DriveRLError
+from drive_rl.errors import DriveRLError, Interrupted
 from drive_rl.evaluation import evaluate
 from drive_rl.presets import load_environment, resolve_run
 
@@ -310,6 +310,8 @@ def main() -> None:
         print(f"[{number}/{len(missing)}] {cell.scene} {cell.name}", file=sys.stderr, flush=True)
         try:
             compute(cell, arguments.threads)
+        except Interrupted:
+            raise  # the next cell is not what Ctrl-C asks for
         except DriveRLError as error:
             print(f"  failed: {error}", file=sys.stderr)
         write_page()
