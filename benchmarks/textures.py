@@ -43,13 +43,15 @@ SCORED = ("kernel_distance", "spectrum_distance", "recall", "seam_ratio", "ms_ss
 # --- the ablation -----------------------------------------------------------------------------
 
 
-def ablation(data: str, out: Path, seeds: Sequence[int], settings: dict[str, Any]) -> None:
+def ablation(
+    data: str, out: Path, seeds: Sequence[int], settings: dict[str, Any], features: str
+) -> None:
     """Train and score each loss, with and without attention, over seeds."""
     references = {
         split: make_reference(
             (found := load_split(f"{data}[{split}]"))[0].crops[found[1]],
             found[0].crops[found[0].select("train")],
-            default_name(),
+            features,
         )
         for split in ("validation", "test")
     }
@@ -81,6 +83,7 @@ def ablation(data: str, out: Path, seeds: Sequence[int], settings: dict[str, Any
         except adversarial.Diverged as error:
             failure = str(error)
         result = {"loss": loss, "attention": attention, "seed": seed, "failure": failure}
+        result["features"] = features
         weights = load_weights(run)
         # The crops' own size, which may be below the smallest of a bank
         labels = np.arange(SAMPLES) % len(weights.classes)
@@ -111,8 +114,11 @@ def ablation_table(folder: Path) -> Iterator[str]:
     yield (
         f"{len(results)} trainings: {len(counts)} seeds, {min(steps):,} to {max(steps):,} steps of "
         f"{spec['early_batch_size']} and {spec['batch_size']} crops of "
-        f"{spec['side']} x {spec['side']}, one CPU thread, the machine shared. Mean over the seeds "
-        f"(lowest to highest); kernel distances of {SAMPLES} tiles. Few steps: "
+        f"{spec['side']} x {spec['side']}, networks of widths "
+        f"{spec['generator']['widths']} and {spec['discriminator']['widths']}, "
+        "one CPU thread of a machine that others used too. Mean over the seeds "
+        f"(lowest to highest); kernel distances of {SAMPLES} tiles over the features "
+        f"{', '.join(sorted({r['features'] for r in results}))}. Few steps: "
         "the table says which loss gets going, not where each ends."
     )
     yield ""
@@ -257,6 +263,7 @@ def main() -> None:
     first.add_argument("data")
     first.add_argument("--out", type=Path, required=True)
     first.add_argument("--seeds", default="0..2")
+    first.add_argument("--features", default=default_name())
     first.add_argument("--set", nargs="*", default=[], dest="settings")
     second = commands.add_parser("page")
     second.add_argument("data")
@@ -268,7 +275,7 @@ def main() -> None:
         else:
             low, _, high = asked.seeds.partition("..")
             seeds = range(int(low), int(high or low) + 1)
-            ablation(asked.data, asked.out, seeds, parse_settings(asked.settings))
+            ablation(asked.data, asked.out, seeds, parse_settings(asked.settings), asked.features)
     except DriveRLError as error:
         raise SystemExit(f"benchmarks.textures: {error}") from None
 

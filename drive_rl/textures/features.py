@@ -55,8 +55,8 @@ def extract(name: str, tiles: NDArray[np.uint8]) -> Features:
         network = lambda x: _efficientnet(x, weights)  # noqa: E731
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(tiles), 32):
-            pixels = torch.from_numpy(np.ascontiguousarray(tiles[start : start + 32]))
+        for start in range(0, len(tiles), 8):
+            pixels = torch.from_numpy(np.ascontiguousarray(tiles[start : start + 8]))
             parts.append(network(pixels.permute(0, 3, 1, 2).float()).double().numpy())
     return np.concatenate(parts)
 
