@@ -18,6 +18,12 @@ pytestmark = pytest.mark.skipif(
     not all(shutil.which(tool) for tool in needed), reason=f"needs {' and '.join(needed)}"
 )
 PATIENCE = 60.0
+SMALL_CAMERA = """
+base: highway-fast-v0
+config:
+  vehicles_count: 4
+  observation: {type: CameraObservation, width: 48, height: 48, stack_size: 1}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +157,29 @@ def test_a_window_records_and_saves_its_last_picture_where_it_is_told(viewer, tm
     assert len(iio.imread(tmp_path / "out.mp4")) >= 5
     assert iio.imread(tmp_path / "out.png").std() > 10
     assert sorted(os.listdir(tmp_path)) == ["out.mp4", "out.png"]
+
+
+def test_camera_keys_in_a_real_window(viewer, tmp_path):
+    (tmp_path / "small.yaml").write_text(SMALL_CAMERA)
+    window = viewer(
+        *("--env", "small.yaml", "--policy", "idle", "--seed", "2", "--engine", "reference"),
+    )
+    window.picture()
+    window.press("space")
+    plain = window.picture()
+    camera = (slice(330, 560), slice(240, 520))
+    assert plain[camera].std() > 20, "there is no camera in the panel"
+    window.press("t")
+    deadline = time.monotonic() + PATIENCE
+    while ((other := window.picture())[camera] != plain[camera]).mean() < 0.05:
+        assert time.monotonic() < deadline, "T changed nothing"
+    np.testing.assert_array_equal(road(other)[:150], road(plain)[:150])
+    window.press("c")
+    assert (window.picture()[camera] != other[camera]).mean() > 0.2
+    window.press("c", "c")
+    without = window.picture()
+    assert (without[340:360] != plain[340:360]).mean() > 0.2, "the panel has not made room"
+    assert window.close() == 0
 
 
 def test_an_error_while_preparing_is_one_line(viewer):

@@ -107,9 +107,6 @@
       video.nextElementSibling.textContent = "The page was sent without this video: " + video.getAttribute("src");
     });
   }
-  addEventListener("beforeprint", () => {
-    for (const more of document.querySelectorAll("details.more")) more.open = true;
-  });
 
   // --- crashes play ---
   for (const card of document.querySelectorAll(".card")) {
