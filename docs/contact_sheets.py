@@ -116,7 +116,7 @@ def textures() -> None:
         surface = "verge_texture" if name == "verges" else "road_texture"
         for each in sorted({row["class"] for row in load_bank(name).table}):
             choice = {surface: {"bank": name, "classes": [each]}}
-            picture = frame("highway-v0", size=(126, 96), seed=4, randomization=choice)
+            picture = frame("highway-v0", size=(144, 108), seed=4, randomization=choice)
             cells.append((f"{name}: {each}", picture))
     sheet([cells[k : k + 6] for k in range(0, len(cells), 6)], IMAGES / "camera-textures.jpg")
 
