@@ -189,7 +189,7 @@ def page(found: dict[str, Any]) -> list[str]:
     """The figures as Markdown."""
     lines = [
         "",
-        f"Written by `python -m benchmarks.camera --write`: {machine()}, {found['threads']} "
+        f"Written by `python -m benchmarks.camera --write`: {found['machine']}, {found['threads']} "
         "threads. Everything of `randomization` varies. Frames are rendered without simulating; "
         "steps are end to end: simulate, render, stack. The last column divides by processor "
         "time, which leaves out what other processes took.",
@@ -250,7 +250,7 @@ def main() -> None:
     if asked.plot:
         print(plot(growth(seconds), asked.plot))
         return
-    found: dict[str, Any] = {"threads": threads, "load": os.getloadavg()[0]}
+    found: dict[str, Any] = {"threads": threads, "load": os.getloadavg()[0], "machine": machine()}
     found["frames"] = [
         frames(view, size, num_envs, threads, seconds)
         for view, size, num_envs in (
