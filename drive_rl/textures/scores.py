@@ -30,7 +30,7 @@ Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 SCHEMA = 1
 NEIGHBOURS = 3
-MOST = 512  # tiles of a set that are looked at
+MOST = 256  # tiles of a set that are looked at
 MEMORISED = 0.1  # of nearest_train, below which a tile counts as copied
 
 
