@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,23 @@ PPO_EPOCHS = 4
 DQN_BATCH, DQN_REUSE = 32, 16
 
 
-def stock_rate(env_id: str, algo: str, steps: int) -> float:
-    """Steps/s of Stable-Baselines3 with highway-env in worker processes."""
+def _stock_env(env_id: str) -> Any:
+    """In a worker process, which knows highway-env's ids only once it has imported it."""
     import gymnasium
     import highway_env  # noqa: F401
+
+    return gymnasium.make(env_id, disable_env_checker=True)
+
+
+def stock_rate(env_id: str, algo: str, steps: int) -> float:
+    """Steps/s of Stable-Baselines3 with highway-env in worker processes."""
     from stable_baselines3 import DQN, PPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
     workers = os.cpu_count() or 1
     environment = make_vec_env(
-        lambda: gymnasium.make(env_id, disable_env_checker=True),
+        partial(_stock_env, env_id),
         n_envs=workers,
         vec_env_cls=SubprocVecEnv,
         vec_env_kwargs={"start_method": "forkserver"},
