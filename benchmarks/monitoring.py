@@ -55,7 +55,10 @@ def section(title: str, source: Any, shifts: list[Shift], decisions: int) -> lis
     profile = make_profile(policy, model, decisions=decisions)
     clean = _judged(policy, model, profile, decisions, seed=2_000_000)
     alarmed = sum(bool(names) for names in clean)
-    what = f"{policy.name} on {policy.spec.env.id}, trained for {policy.step:,} decisions"
+    trained = f"trained for {policy.step:,} decisions"
+    if str(source).startswith(tempfile.gettempdir()):
+        trained = "random weights (what is noticed in observations does not depend on skill)"
+    what = f"{policy.name} on {policy.spec.env.id}, {trained}"
     lines = [
         "",
         f"### {title}",

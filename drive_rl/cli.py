@@ -211,6 +211,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE.xml", help="The verdict as JUnit's XML.")
     ] = None,
     videos: Videos = 12,
+    ray: Ray = None,
     as_json: Json = False,
 ) -> None:
     """Score policies on a fixed set of episodes, beside baselines."""
@@ -222,7 +223,15 @@ def evaluate(
     folder = out if out is not None else folder_for(asked, episodes, seed, env)
     for place in (folder, junit and junit.parent):
         check_place(place)
-    evaluation = _evaluated(asked, env, episodes, seed, baselines, engine, num_envs)
+    if ray is None:
+        evaluation = _evaluated(asked, env, episodes, seed, baselines, engine, num_envs)
+    else:
+        from drive_rl.cluster import evaluate_on_ray
+
+        shards = None if folder is None else folder / "shards"
+        evaluation = evaluate_on_ray(
+            ray, asked, env, episodes, seed, _names(baselines), engine, shards
+        )
     if folder is not None:
         evaluation.write(folder, videos=videos)
     if as_json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -34,3 +36,29 @@ def pool_for(
     from drive_rl.cluster.pool import LocalPool, default_workers
 
     return contextlib.nullcontext(LocalPool(workers or default_workers(threads)))
+
+
+def evaluate_on_ray(
+    ray: str,
+    policies: Sequence[str],
+    env: str | None,
+    episodes: int,
+    seed: int,
+    baselines: Sequence[str],
+    engine: str,
+    out: Path | None,
+) -> Any:
+    """`shards.evaluate_sharded` on a Ray cluster; raises as that and `pool_for` do."""
+    from drive_rl.cluster.shards import evaluate_sharded
+
+    with pool_for(ray) as pool:
+        return evaluate_sharded(
+            policies,
+            env,
+            episodes=episodes,
+            seed=seed,
+            baselines=baselines,
+            engine=engine,
+            out=out,
+            pool=pool,
+        )
