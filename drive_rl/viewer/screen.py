@@ -57,14 +57,14 @@ class Layout:
         wide: bool,
         rides: int,
         camera: bool = False,
-        columns: int = 1,
+        panel_columns: int = 1,
     ) -> Layout:
         """Divide a window of `size`.
 
         Args:
             camera: whether a camera's picture is among the cards; below a scene these are higher
                 then.
-            columns: of cards beside a scene.
+            panel_columns: of cards beside a scene.
         """
         natural = default_size(wide, rides)
         unit = min(max(min(size[0] / natural[0], size[1] / natural[1]), 0.5), 4.0)
@@ -77,7 +77,7 @@ class Layout:
             rect = pygame.Rect(left, top, right - left, bottom - top)
             upright = rect.width < 1.2 * rect.height
             below = (264 if camera else 204) if wide or upright else 0
-            cells.append(_cell(rect, below, unit, columns if rides == 1 else 1))
+            cells.append(_cell(rect, below, unit, panel_columns if rides == 1 else 1))
         return cls(unit, tuple(cells))
 
 
@@ -144,7 +144,7 @@ class Screen:
         size, rides = target.get_size(), len(controller.rides)
         layout = Layout.of(size, self.wide, rides, camera)
         if camera and not fits(layout.cells[0].panel, all_shown[0], layout.unit):
-            layout = Layout.of(size, self.wide, rides, camera, columns=2)
+            layout = Layout.of(size, self.wide, rides, camera, panel_columns=2)
         while len(self._renderers) < len(controller.rides):
             self._renderers.append(Renderer())
         for ride, shown, cell, renderer in zip(
@@ -252,14 +252,14 @@ def _draw_notice(target: pygame.Surface, area: pygame.Rect, notice: str, unit: f
     plate.clamp_ip(room)
     drawing.plate(target, plate, (*drawing.BACKGROUND, 220), round(8 * unit))
     place = (plate.centerx, plate.top + 7 * unit)
-    width = plate.width - 16 * unit
-    drawing.text(target, notice, place, 15 * unit, align="center", width=width)
+    inner = plate.width - 16 * unit
+    drawing.text(target, notice, place, 15 * unit, align="center", width=inner)
 
 
 def _draw_help(target: pygame.Surface, unit: float) -> None:
-    plate = pygame.Rect(0, 0, round(430 * unit), round((62 + 25 * len(HELP)) * unit))
+    plate = pygame.Rect(0, 0, round(460 * unit), round((62 + 25 * len(HELP)) * unit))
     unit *= min(1.0, 0.96 * target.get_height() / plate.height)
-    plate = pygame.Rect(0, 0, round(430 * unit), round((62 + 25 * len(HELP)) * unit))
+    plate = pygame.Rect(0, 0, round(460 * unit), round((62 + 25 * len(HELP)) * unit))
     plate.center = target.get_rect().center
     drawing.plate(target, plate, (*drawing.BACKGROUND, 240), round(12 * unit))
     left, top = plate.left + 26 * unit, plate.top + 18 * unit

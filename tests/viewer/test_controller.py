@@ -195,7 +195,7 @@ def test_a_policy_that_cannot_drive_here_says_so_and_the_present_one_stays():
 
     control = controller(choices=[("keep", KeepLane), ("refuses", Refuses)])
     control.handle(Command.NEXT_POLICY)
-    assert control.notice == "not on this road"
+    assert control.notice == "keep stays: not on this road"
     assert control.rides[0].episode.name == "keep"
     run(control, 1.5)
     assert control.rides[0].episode.actions[0] == 1

@@ -66,11 +66,11 @@ def test_an_interruption_keeps_what_was_recorded(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    import drive_rl.viewer.output as output
+    import drive_rl.environments.video as output
 
     full = tmp_path / "full.mkv"
     full.symlink_to("/dev/full")
-    monkeypatch.setattr(output, "_beside", lambda path: full)
+    monkeypatch.setattr(output, "beside", lambda path: full)
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (80, 256, 256, 3), dtype=np.uint8)
 
