@@ -10,6 +10,7 @@ floating-point operations is part of the contract.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,8 +41,15 @@ def _helper(function: Function, **options: Any) -> Function:
         return for_types(tuple(map(numba.types.unliteral, args)), general)
 
     compiled.get_call_template = get_call_template
+    # Without a way in from Python, a call from there would jump to address zero.
+    compiled._insert = lambda *_: None
+    compiled._compile_for_args = functools.partial(_refuse, function.__name__)
     result: Function = compiled
     return result
+
+
+def _refuse(name: str, *_: Any, **__: Any) -> None:
+    raise TypeError(f"{name} is a helper of kernels: call it from a function marked @kernel")
 
 
 def jit(function: Function) -> Function:
