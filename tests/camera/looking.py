@@ -11,7 +11,7 @@ from drive_rl.camera import CameraOptions, frames
 from drive_rl.camera.factors import CAMERA_DTYPE, FACTORS
 from drive_rl.camera.projection import project_points
 from drive_rl.environments.compiled import CompiledEnv
-from drive_rl.simulator.jit import kernel
+from drive_rl.simulator.jit import bare, kernel
 
 # One id per scene module
 SCENES = (
@@ -130,9 +130,15 @@ def compiled(env_id: str, config: dict[str, Any]) -> CompiledEnv:
     return inner
 
 
+@bare
+def _fill(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
+    # As when a frame is drawn: without reference counting, which aim is compiled without there.
+    frames.aim(vehicle, optics, camera, scratch)
+
+
 @kernel
 def _aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
-    return frames.aim(vehicle, optics, camera, scratch)
+    _fill(vehicle, optics, camera, scratch)
 
 
 def pixels_of(env: CompiledEnv, options: CameraOptions, points: Any) -> Any:
@@ -143,5 +149,5 @@ def pixels_of(env: CompiledEnv, options: CameraOptions, points: Any) -> Any:
     vehicle = env.simulator.state.vehicles[0, int(env.simulator.state.agents[0, 0])]
     look_through = env._compiled.camera
     assert look_through is not None
-    view = _aim(vehicle, look_through._optics[0], camera[0], scratch)
-    return project_points(view.lens, view.foot, points)
+    _aim(vehicle, look_through._optics[0], camera[0], scratch)
+    return project_points(scratch.lens, scratch.foot, points)
