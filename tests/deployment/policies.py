@@ -92,13 +92,21 @@ def untrained_run(path: Path, senses: str = "vehicles", algo: str = "ppo", seed:
 
 
 def _balance(policy: Any, env: EnvironmentSpec) -> None:
-    """Move the last biases so that scores are 0 on average, and actions differ between scenes."""
+    """Move the last biases so that scores are 0 on average, and actions differ between scenes.
+
+    What is subtracted is large, and single precision keeps seven digits of it: the scores are
+    scaled to a policy's own size, which changes no action.
+    """
     envs = make_vec(env, 32, num_threads=1)
     seen = torch.from_numpy(np.array(envs.reset(seed=0)[0]))
     envs.close()
     with torch.no_grad():
         if isinstance(policy, DQNPolicy):
-            policy.q_net.q_net[-1].bias -= policy.q_net(seen).mean(dim=0)
+            last = policy.q_net.q_net[-1]
+            last.bias -= policy.q_net(seen).mean(dim=0)
         else:
             latent = policy.mlp_extractor.forward_actor(policy.extract_features(seen))
-            policy.action_net.bias -= policy.action_net(latent).mean(dim=0)
+            last = policy.action_net
+            last.bias -= last(latent).mean(dim=0)
+        last.weight *= 0.1
+        last.bias *= 0.1
