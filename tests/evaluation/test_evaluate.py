@@ -55,8 +55,9 @@ def test_the_first_policy_is_the_one_that_metrics_speaks_of(evaluation):
 def test_written_files_hold_what_was_measured(evaluation, tmp_path):
     evaluation.write(tmp_path / "new" / "folder")
     folder = tmp_path / "new" / "folder"
-    names = ["episodes", "episodes.csv", "report.html", "report.json"]
+    names = ["episodes", "episodes.csv", "report.html", "report.json", "videos"]
     assert sorted(path.name for path in folder.iterdir()) == names
+    assert {path.suffix for path in (folder / "videos").iterdir()} == {".mp4"}
     stored = sorted(path.name for path in (folder / "episodes" / "faster").iterdir())
     assert stored == ["3.json", "4.json", "5.json", "6.json"]
     assert json.loads((folder / "report.json").read_text()) == evaluation.to_json()
