@@ -31,6 +31,7 @@ from drive_rl.camera.ground import (
     STRIPE_LENGTH,
     STRIPE_SPACING,
     STRIPED,
+    lanes_of,
 )
 from drive_rl.camera.stacks import Stacks
 from drive_rl.simulator import state as st
@@ -212,12 +213,7 @@ def _view(options: GrayscaleOptions) -> Any:
 def _paint(options: GrayscaleOptions, road_network: Any) -> Paint:
     lines: list[tuple[Any, ...]] = []
     stripes: list[tuple[float, ...]] = []
-    lanes = [
-        lane
-        for roads in road_network.graph.values()
-        for side_by_side in roads.values()
-        for lane in side_by_side
-    ]
+    lanes = lanes_of(road_network)
     for row, lane in enumerate(lanes):
         for side, style in zip((-0.5, 0.5), lane.line_types, strict=True):
             found: list[tuple[float, ...]] = []

@@ -59,16 +59,21 @@ class Ground(NamedTuple):
     stripes: Any  # (n,) STRIPES_DTYPE
 
 
-def make_ground(road_network: Any) -> Ground:
-    """The ground of a highway-env RoadNetwork (anything with its `graph` and lanes' methods)."""
-    pieces: list[tuple[Any, ...]] = []
-    stripes: list[tuple[float, ...]] = []
-    lanes = [
+def lanes_of(road_network: Any) -> list[Any]:
+    """All lanes of a highway-env RoadNetwork, in the order of its graph."""
+    return [
         lane
         for roads in road_network.graph.values()
         for side_by_side in roads.values()
         for lane in side_by_side
     ]
+
+
+def make_ground(road_network: Any) -> Ground:
+    """The ground of a highway-env RoadNetwork (anything with its `graph` and lanes' methods)."""
+    pieces: list[tuple[Any, ...]] = []
+    stripes: list[tuple[float, ...]] = []
+    lanes = lanes_of(road_network)
     pieces.extend(_pavement_of_bays(lanes))
     for lane in lanes:
         spots = _along(lane, 0.0, lane.length)
