@@ -1,0 +1,82 @@
+"""Sums of two products fall where numpy's fall on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from drive_rl.environments.compiled import CompiledVectorEnv
+from drive_rl.environments.vector import make_reference_env
+from drive_rl.presets import load_environment
+from drive_rl.simulator.rounding import (
+    FIRST_WHOLE,
+    PLAIN,
+    SECOND_WHOLE,
+    dot_rounding,
+    rounding_of,
+    turn_rounding,
+)
+
+# Borders of cells along the axes, on which the centre of an agent's own lane lies
+GRID = {
+    "controlled_vehicles": 3,
+    "action": {
+        "type": "MultiAgentAction",
+        "action_config": {"type": "ContinuousAction", "longitudinal": False},
+    },
+    "observation": {
+        "type": "MultiAgentObservation",
+        "observation_config": {
+            "type": "OccupancyGrid",
+            "features": ["presence", "on_road"],
+            "grid_size": [[-18, 18], [-18, 18]],
+            "grid_step": [3, 3],
+            "align_to_vehicle_axes": True,
+        },
+    },
+}
+
+
+def test_the_three_ways_of_rounding_are_told_apart() -> None:
+    assert rounding_of(lambda v, w: v[0] * w[0] + v[1] * w[1]) == PLAIN
+    # the first product kept whole, by arithmetic of twice the precision
+    wide = np.longdouble
+    if np.finfo(wide).nmant < 63:
+        pytest.skip("no long double here")
+    assert rounding_of(lambda v, w: float(wide(v[0]) * w[0] + wide(v[1] * w[1]))) == FIRST_WHOLE
+    assert rounding_of(lambda v, w: float(wide(v[1]) * w[1] + wide(v[0] * w[0]))) == SECOND_WHOLE
+
+
+@pytest.mark.parametrize("seed", [3, 5, 9, 13])
+def test_a_lane_on_the_border_of_cells_is_drawn_where_highway_env_draws_it(seed: int) -> None:
+    spec = load_environment("racetrack-large-v0", GRID)
+    seen, _ = make_reference_env(spec, reward_per_agent=False).reset(seed=seed)
+    compiled = CompiledVectorEnv(spec.base, 1, spec.full_config)
+    ours, _ = compiled.reset(seed=[seed])
+    for mine, theirs in zip(ours, seen, strict=True):
+        assert np.array_equal(mine[0], theirs)
+
+
+@pytest.mark.parametrize("kernel", ["Prescott", "Haswell", "SkylakeX"])
+def test_whatever_kernel_the_blas_takes_its_rounding_is_found(kernel: str) -> None:
+    program = (
+        "import numpy as np\n"
+        "from drive_rl.simulator.rounding import dot_rounding, product_sum, turn_rounding\n"
+        "rng = np.random.default_rng(1)\n"
+        "for _ in range(200):\n"
+        "    v, w = rng.normal(size=(2, 2))\n"
+        "    ours = product_sum(v[0], w[0], v[1], w[1], dot_rounding())\n"
+        "    assert ours == np.dot(v, w)\n"
+        "    turned = np.array([w, -w]) @ v\n"
+        "    ours = product_sum(w[0], v[0], w[1], v[1], turn_rounding())\n"
+        "    assert ours == turned[0] == -turned[1]\n"
+    )
+    environment = {**os.environ, "OPENBLAS_CORETYPE": kernel, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-600:]
+    assert dot_rounding() in (PLAIN, FIRST_WHOLE, SECOND_WHOLE)
+    assert turn_rounding() in (PLAIN, FIRST_WHOLE, SECOND_WHOLE)
