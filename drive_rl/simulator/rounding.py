@@ -49,7 +49,7 @@ def product_sum(a, b, c, d, rounding):  # type: ignore[no-untyped-def]
 
 
 def rounding_of(product: Callable[[Any, Any], float]) -> int:
-    """The way in which a product of two vectors of 2 rounds; PLAIN where it is none of the three."""
+    """How a product of two vectors of 2 rounds; PLAIN where it is none of the three."""
     rng = np.random.default_rng(0)
     possible = {PLAIN, FIRST_WHOLE, SECOND_WHOLE}
     for _ in range(64):
@@ -60,7 +60,7 @@ def rounding_of(product: Callable[[Any, Any], float]) -> int:
             FIRST_WHOLE: _exact_fma(a, b, c * d),
             SECOND_WHOLE: _exact_fma(c, d, a * b),
         }
-        possible = {way for way in possible if expected[way] == value}
+        possible &= {way for way, sum_ in expected.items() if sum_ == value}
     return min(possible, default=PLAIN)
 
 
