@@ -248,6 +248,7 @@ def document() -> str:
         ["| key | scenes that have it | covered |", "|---|---|---|", *keys, ""],
         _LIMITS.splitlines(),
         ["| scene | configuration | reason |", "|---|---|---|", *limits],
+        _ROUNDING.splitlines(),
     ]
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -286,6 +287,19 @@ _LIMITS = """
 
 What is not covered in any scene, or not with some values. Each of these is tested to fall back.
 
+"""
+
+_ROUNDING = """
+
+## The last bit
+
+highway-env's own trajectories differ between processors in the last bit: numpy's dot products round
+as its BLAS chooses for the processor, and where there is AVX-512, its tan, arctan, arcsin and arctan2
+are not the C library's. The compiled engine finds out how products round and does the same; its
+functions are the C library's. Such a bit stays a bit, except where a motion is unstable: LinearVehicle,
+AggressiveVehicle and DefensiveVehicle swerve in curves, and after tens of decisions a difference may
+pass 1e-6. With `NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"` in the environment, numpy
+takes the C library's functions everywhere; the tests are run so.
 """
 
 

@@ -11,6 +11,7 @@ import math
 from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
 from drive_rl.simulator.jit import bare
+from drive_rl.simulator.products import dot, turned, turned_corner
 from drive_rl.simulator.vehicles import LENGTH, WIDTH, step_vehicle
 
 FREQUENCY = 2  # RegulatedRoad.REGULATION_FREQUENCY [Hz]
@@ -130,11 +131,11 @@ def _has_point_inside(a, b):  # type: ignore[no-untyped-def]
         along = u * HALF_LENGTH
         for v in range(-1, 2):
             across = v * HALF_WIDTH
-            dx = (cos_a * along - sin_a * across + a[0]) - b[0]
-            dy = (sin_a * along + cos_a * across + a[1]) - b[1]
+            dx = (turned_corner(cos_a, -sin_a, along, across) + a[0]) - b[0]
+            dy = (turned_corner(sin_a, cos_a, along, across) + a[1]) - b[1]
             if (
-                abs(cos_b * dx - sin_b * dy) <= HALF_LENGTH
-                and abs(sin_b * dx + cos_b * dy) <= HALF_WIDTH
+                abs(turned(cos_b, -sin_b, dx, dy)) <= HALF_LENGTH
+                and abs(turned(sin_b, cos_b, dx, dy)) <= HALF_WIDTH
             ):
                 return True
     return False
@@ -148,6 +149,6 @@ def who_yields(network, first, second):  # type: ignore[no-untyped-def]
     if priority != other_priority:
         return 1 if priority > other_priority else 0
     dx, dy = second.x - first.x, second.y - first.y
-    ahead_of_first = first.cos * dx + first.sin * dy
-    ahead_of_second = second.cos * -dx + second.sin * -dy
+    ahead_of_first = dot(first.cos, first.sin, dx, dy)
+    ahead_of_second = dot(second.cos, second.sin, -dx, -dy)
     return 0 if ahead_of_first > ahead_of_second else 1

@@ -16,7 +16,7 @@ from drive_rl.simulator.geometry import clip
 from drive_rl.simulator.jit import bare, kernel
 from drive_rl.simulator.network import Map
 from drive_rl.simulator.observations.kinematics import FEATURES, VX, VY, X, Y, feature_of
-from drive_rl.simulator.rounding import dot_rounding, product_sum, turn_rounding
+from drive_rl.simulator.products import turned
 from drive_rl.simulator.settings import Settings
 from drive_rl.simulator.state import Capacity, road_of
 
@@ -46,8 +46,6 @@ OPTIONS_DTYPE = np.dtype(
         ("has_range_y", "?"),
         ("range_x", "f8", (2,)),
         ("range_y", "f8", (2,)),
-        ("dot", "i8"),  # how products round (`rounding`): along a lane, and turned to the observer
-        ("turn", "i8"),
     ],
     align=True,
 )
@@ -91,7 +89,6 @@ def options(config: Mapping[str, Any], roads: Map, settings: Settings) -> Option
     g.as_image = bool(config.get("as_image", False))
     g.has_range_x, g.has_range_y = "x" in ranges, "y" in ranges
     g.range_x, g.range_y = ranges.get("x", (0, 0)), ranges.get("y", (0, 0))
-    g.dot, g.turn = dot_rounding(), turn_rounding()
     known = dict(zip((*FEATURES, "on_road"), range(ON_ROAD + 1), strict=True))
     return Options(
         grid=grid,
@@ -195,10 +192,7 @@ def _cell(grid, observer, x, y):  # type: ignore[no-untyped-def]
     """Cell of a position relative to the observer [m]. Equals pos_to_index."""
     if grid.aligned:
         cosine, sine = observer.cos, observer.sin
-        x, y = (
-            product_sum(cosine, x, sine, y, grid.turn),
-            product_sum(-sine, x, cosine, y, grid.turn),
-        )
+        x, y = turned(cosine, sine, x, y), turned(-sine, cosine, x, y)
     return (
         math.floor((x - grid.low_x) / grid.step_x),
         math.floor((y - grid.low_y) / grid.step_y),
@@ -217,9 +211,6 @@ def _draw_roads(network, grid, observer, value, layer):  # type: ignore[no-untyp
     for lane in range(network.lanes.shape[0]):
         row = network.lanes[lane]
         origin, lateral = net.local_coordinates(network, lane, observer.x, observer.y)
-        if row.kind == net.STRAIGHT:
-            dx, dy = observer.x - row.x, observer.y - row.y
-            origin = product_sum(dx, row.direction_x, dy, row.direction_y, grid.dot)
         near, turn = _near(row, observer, lateral, grid.reach + 1e-3)
         if near < 0:
             continue
