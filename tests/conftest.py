@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# On processors with AVX-512, numpy's tan, arctan, arcsin and arctan2 are not the C library's in the
-# last bit (docs/coverage.md, limits). Read when numpy is imported, here and in subprocesses; numpy
-# warns where a processor has none of it, and nobody needs to know.
-os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4 AVX512_ICL AVX512_SPR")
+# highway-env's own last bit depends on the processor: on what numpy's BLAS fuses, and on AVX-512,
+# where numpy's tan, arctan, arcsin and arctan2 are not the C library's (docs/coverage.md). The
+# tests take the same way on all of them, that of the golden files. Read when numpy is imported,
+# here and in subprocesses; tests/simulator/test_rounding.py goes the other ways.
+if platform.machine() in ("x86_64", "AMD64"):
+    os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
+    os.environ.setdefault("NPY_DISABLE_CPU_FEATURES", "X86_V4 AVX512_ICL AVX512_SPR")
 
 import pytest
 from hypothesis import HealthCheck, settings

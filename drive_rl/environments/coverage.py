@@ -293,13 +293,14 @@ _ROUNDING = """
 
 ## The last bit
 
-highway-env's own trajectories differ between processors in the last bit: numpy's dot products round
-as its BLAS chooses for the processor, and where there is AVX-512, its tan, arctan, arcsin and arctan2
-are not the C library's. The compiled engine finds out how products round and does the same; its
-functions are the C library's. Such a bit stays a bit, except where a motion is unstable: LinearVehicle,
-AggressiveVehicle and DefensiveVehicle swerve in curves, and after tens of decisions a difference may
-pass 1e-6. With `NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"` in the environment, numpy
-takes the C library's functions everywhere; the tests are run so.
+highway-env's own trajectories differ between processors in the last bit: numpy's dot products
+round as its BLAS chooses for the processor, and where there is AVX-512, its tan, arctan, arcsin
+and arctan2 are not the C library's. The compiled engine finds out how products round and does the
+same; its functions are the C library's. Such a bit stays a bit, except where a motion is
+unstable: LinearVehicle, AggressiveVehicle and DefensiveVehicle swerve in curves, and after tens
+of decisions a difference may pass 1e-6. With `NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL
+AVX512_SPR"` in the environment, numpy takes the C library's functions everywhere. The tests are
+run so, and with `OPENBLAS_CORETYPE=Haswell`, as the golden files were made.
 """
 
 

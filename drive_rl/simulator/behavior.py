@@ -18,7 +18,7 @@ from drive_rl.simulator import state as st
 from drive_rl.simulator.geometry import clip, not_zero, wrap_to_pi
 from drive_rl.simulator.jit import bare, inlined, jit, merged
 from drive_rl.simulator.neighbours import NOBODY, body_among, body_of, front_neighbour, neighbours
-from drive_rl.simulator.products import add_product, dot
+from drive_rl.simulator.products import dot, dot_of_three
 from drive_rl.simulator.vehicles import speed_to_index
 
 KP_ACCELERATION = 1 / 0.6  # [1/s]
@@ -177,7 +177,7 @@ def linear_steering_control(network, vehicle, lane):  # type: ignore[no-untyped-
     squared = math.pow(speed, 2.0 + 0.0 * speed)
     shift = -lateral * vehicle.length / squared
     gains = vehicle.steering_parameters
-    command = dot(gains[0], gains[1], angle, shift)
+    command = dot(gains[0], angle, gains[1], shift)
     return clip(command, -MAX_STEERING_ANGLE, MAX_STEERING_ANGLE)
 
 
@@ -217,7 +217,7 @@ def desired_gap(settings, urges, body, front):  # type: ignore[no-untyped-def]
     common = settings.common[0]
     dv_x = body.speed * body.cos - front.speed * front.cos
     dv_y = body.speed * body.sin - front.speed * front.sin
-    dv = dot(dv_x, dv_y, body.cos, body.sin)
+    dv = dot(dv_x, body.cos, dv_y, body.sin)
     return (
         common.distance_wanted
         + body.speed * common.time_wanted
@@ -303,8 +303,7 @@ def _follow_linear(vehicles, objects, network, settings, driver, ego, front):  #
         to_front = min(other.speed - body.speed, 0.0)
         too_close = min(d - safe, 0.0)
     gains = vehicles[driver].acceleration_parameters
-    first_two = dot(gains[0], gains[1], to_target, to_front)
-    return add_product(gains[2], too_close, first_two)
+    return dot_of_three(gains[0], to_target, gains[1], to_front, gains[2], too_close)
 
 
 @bare

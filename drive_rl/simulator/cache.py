@@ -1,9 +1,8 @@
 """Where compiled kernels are kept between processes: the user's own cache folder.
 
-Each version of the source, of numba and numpy, each processor and each way in which numpy rounds
-has a folder of its own, so nothing stale is ever found. What is read is checked against its
-SHA-256; what is damaged is compiled again. Without a folder to write to, kernels live as long as
-the process.
+Each version of the source, of numba and numpy, and each processor has a folder of its own, so
+nothing stale is ever found. What is read is checked against its SHA-256; what is damaged is
+compiled again. Without a folder to write to, kernels live as long as the process.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import numpy as np
 from numba.core import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from drive_rl.simulator import rounding
+from drive_rl.simulator.rounding import roundings
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -64,8 +63,8 @@ def cache_folder(source: Path) -> Path | None:
     here = Path(__file__).parent
     digest = hashlib.sha256()
     cpu = str(config.CPU_NAME or llvmlite.binding.get_host_cpu_name())
-    products = f"{rounding.DOT}{rounding.TURN}{rounding.CORNERS}"
-    for part in (numba.__version__, np.__version__, llvmlite.__version__, cpu, products):
+    rounding = str(roundings())  # OPENBLAS_CORETYPE may choose another
+    for part in (numba.__version__, np.__version__, llvmlite.__version__, cpu, rounding):
         digest.update(part.encode() + b"\0")
     for folder in sorted({here, source}):
         for path in sorted(folder.rglob("*.py")):

@@ -13,7 +13,7 @@ import numpy as np
 
 from drive_rl.simulator import state as st
 from drive_rl.simulator.jit import bare, inlined, jit
-from drive_rl.simulator.products import dot, turned_corner
+from drive_rl.simulator.products import dot, norm, turned_with_others
 
 MARGIN = 1e-6  # rectangles further apart than that are apart, however their corners are rounded [m]
 
@@ -35,7 +35,7 @@ def _is_close(first, second, dt):  # type: ignore[no-untyped-def]
     """The circular pre-check of RoadObject._is_colliding."""
     dx, dy = second.x - first.x, second.y - first.y
     reach = (first.diameter + second.diameter) / 2 + first.speed * dt
-    return not math.sqrt(dot(dx, dy, dx, dy)) > reach
+    return not norm(dx, dy) > reach
 
 
 @inlined
@@ -79,8 +79,8 @@ def _corner(body, k):  # type: ignore[no-untyped-def]
     along = body.length / 2 if k in (2, 3) else -body.length / 2
     across = body.width / 2 if k in (1, 2) else -body.width / 2
     return (
-        turned_corner(body.cos, -body.sin, along, across) + body.x,
-        turned_corner(body.sin, body.cos, along, across) + body.y,
+        turned_with_others(body.cos, along, -body.sin, across) + body.x,
+        turned_with_others(body.sin, along, body.cos, across) + body.y,
     )
 
 
@@ -90,7 +90,7 @@ def _project_corners(body, nx, ny):  # type: ignore[no-untyped-def]
     low, high = math.inf, -math.inf
     for k in range(4):
         x, y = _corner(body, k)
-        along = dot(x, y, nx, ny)
+        along = dot(x, nx, y, ny)
         low, high = min(low, along), max(high, along)
     return low, high
 
@@ -125,13 +125,13 @@ def intersect(a, b, dt):  # type: ignore[no-untyped-def]
         from_x, from_y = _corner(body, k % 4)
         to_x, to_y = _corner(body, (k + 1) % 4)
         nx, ny = -to_y + from_y, to_x - from_x
-        norm = math.sqrt(dot(nx, ny, nx, ny))
-        nx, ny = nx / norm, ny / norm
+        length = norm(nx, ny)
+        nx, ny = nx / length, ny / length
         min_a, max_a = _project_corners(a, nx, ny)
         min_b, max_b = _project_corners(b, nx, ny)
         if (min_b - max_a if min_a < min_b else min_a - max_b) > 0:
             intersecting = False
-        moved = dot(nx, ny, dx, dy)
+        moved = dot(nx, dx, ny, dy)
         if moved < 0:
             min_a += moved
         else:
@@ -145,7 +145,7 @@ def intersect(a, b, dt):  # type: ignore[no-untyped-def]
             least = abs(gap)
             a_x, a_y = _centre(a)
             b_x, b_y = _centre(b)
-            towards = dot(a_x - b_x, a_y - b_y, nx, ny) > 0
+            towards = dot(a_x - b_x, nx, a_y - b_y, ny) > 0
             axis_x, axis_y = (nx, ny) if towards else (-nx, -ny)
     if will_intersect:
         return intersecting, True, least * axis_x, least * axis_y

@@ -14,7 +14,7 @@ import numpy as np
 
 from drive_rl.simulator.geometry import wrap_to_pi
 from drive_rl.simulator.jit import bare, inlined
-from drive_rl.simulator.products import dot
+from drive_rl.simulator.products import dot, norm
 from drive_rl.simulator.state import NO_LANE_ID
 
 STRAIGHT, SINE, CIRCULAR, POLY = 0, 1, 2, 3
@@ -290,8 +290,8 @@ def local_coordinates(network, lane, x, y):  # type: ignore[no-untyped-def]
     if row.kind == STRAIGHT:
         dx, dy = x - row.x, y - row.y
         return (
-            dot(dx, dy, row.direction_x, row.direction_y),
-            dot(dx, dy, -row.direction_y, row.direction_x),
+            dot(dx, row.direction_x, dy, row.direction_y),
+            dot(dx, -row.direction_y, dy, row.direction_x),
         )
     return _curved_local_coordinates(network.samples, row, x, y)
 
@@ -302,13 +302,13 @@ def _curved_local_coordinates(samples, row, x, y):  # type: ignore[no-untyped-de
         return _poly_local_coordinates(samples, row, x, y)
     dx, dy = x - row.x, y - row.y
     if row.kind == SINE:
-        longitudinal = dot(dx, dy, row.direction_x, row.direction_y)
-        lateral = dot(dx, dy, -row.direction_y, row.direction_x)
+        longitudinal = dot(dx, row.direction_x, dy, row.direction_y)
+        lateral = dot(dx, -row.direction_y, dy, row.direction_x)
         shift = row.amplitude * math.sin(row.pulsation * longitudinal + row.phase)
         return longitudinal, lateral - shift
     phi = row.phase + wrap_to_pi(math.atan2(dy, dx) - row.phase)
     longitudinal = row.turn * (phi - row.phase) * row.radius
-    lateral = row.turn * (row.radius - math.sqrt(dot(dx, dy, dx, dy)))
+    lateral = row.turn * (row.radius - norm(dx, dy))
     return longitudinal, lateral
 
 
@@ -319,13 +319,13 @@ def _poly_local_coordinates(samples, row, x, y):  # type: ignore[no-untyped-def]
     for k in range(last, 0, -1):
         # The pose before the last one is looked at, the last one first, pose 0 without a test
         pose = samples[row.first_sample + k]
-        if dot(pose[2], pose[3], x - pose[0], y - pose[1]) >= 0:
+        if dot(pose[2], x - pose[0], pose[3], y - pose[1]) >= 0:
             chosen = k
             break
     pose = samples[row.first_sample + chosen]
     dx, dy = x - pose[0], y - pose[1]
-    along = dot(pose[2], pose[3], dx, dy)
-    across = dot(-pose[3], pose[2], dx, dy)
+    along = dot(pose[2], dx, pose[3], dy)
+    across = dot(-pose[3], dx, pose[2], dy)
     return (pose[4] + along if chosen else along), across
 
 

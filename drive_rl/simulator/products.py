@@ -1,7 +1,12 @@
-"""Products of small vectors and matrices, with numpy's value on this machine to the last bit."""
+"""Sums of two products, rounded as highway-env's are: see `rounding`.
+
+Wherever highway-env multiplies vectors by `numpy.dot`, `@` or `numpy.linalg.norm`, kernels call
+these. Which way is taken is known when they are compiled, so that they cost nothing.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from numba import types
@@ -9,7 +14,9 @@ from numba.core import config
 from numba.extending import intrinsic
 
 from drive_rl.simulator.jit import inlined
-from drive_rl.simulator.rounding import CORNERS, DOT, FIRST_WHOLE, SECOND_WHOLE, TURN, exact_fma
+from drive_rl.simulator.rounding import FIRST_WHOLE, SECOND_WHOLE, exact_fma, roundings
+
+DOT, TURN, TURN_ALL = roundings()
 
 if config.DISABLE_JIT:
     _fma: Any = exact_fma
@@ -34,26 +41,32 @@ def product_sum(a, b, c, d, rounding):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def dot(ax, ay, bx, by):  # type: ignore[no-untyped-def]
-    """numpy.dot of the vectors a and b."""
-    return product_sum(ax, bx, ay, by, DOT)
+def dot(a, b, c, d):  # type: ignore[no-untyped-def]
+    """numpy.dot of (a, c) and (b, d)."""
+    return product_sum(a, b, c, d, DOT)
 
 
 @inlined
-def add_product(a, b, total):  # type: ignore[no-untyped-def]
-    """total + a * b: the next member of a numpy.dot of longer vectors."""
+def dot_of_three(a, b, c, d, e, f):  # type: ignore[no-untyped-def]
+    """numpy.dot of (a, c, e) and (b, d, f): its terms are added one after the other."""
     if DOT == SECOND_WHOLE:
-        return _fma(a, b, total)
-    return total + a * b
+        return _fma(e, f, _fma(c, d, a * b))
+    return dot(a, b, c, d) + e * f
 
 
 @inlined
-def turned(row_x, row_y, x, y):  # type: ignore[no-untyped-def]
-    """A row of a 2 x 2 matrix times a vector."""
-    return product_sum(row_x, x, row_y, y, TURN)
+def norm(x, y):  # type: ignore[no-untyped-def]
+    """numpy.linalg.norm of (x, y)."""
+    return math.sqrt(dot(x, x, y, y))
 
 
 @inlined
-def turned_corner(row_x, row_y, x, y):  # type: ignore[no-untyped-def]
-    """A row of a 2 x 2 matrix times one of several vectors."""
-    return product_sum(row_x, x, row_y, y, CORNERS)
+def turned(a, b, c, d):  # type: ignore[no-untyped-def]
+    """A row (a, c) of a matrix times a vector (b, d)."""
+    return product_sum(a, b, c, d, TURN)
+
+
+@inlined
+def turned_with_others(a, b, c, d):  # type: ignore[no-untyped-def]
+    """A row (a, c) of a matrix times a column (b, d) of several."""
+    return product_sum(a, b, c, d, TURN_ALL)

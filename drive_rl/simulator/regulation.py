@@ -11,7 +11,7 @@ import math
 from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
 from drive_rl.simulator.jit import bare
-from drive_rl.simulator.products import dot, turned, turned_corner
+from drive_rl.simulator.products import dot, norm, turned, turned_with_others
 from drive_rl.simulator.vehicles import LENGTH, WIDTH, step_vehicle
 
 FREQUENCY = 2  # RegulatedRoad.REGULATION_FREQUENCY [Hz]
@@ -20,6 +20,9 @@ LOOKS = 11  # 0.25 s to 2.75 s
 
 # Half the size of the rectangle that a vehicle claims [m]
 HALF_LENGTH, HALF_WIDTH = 1.5 * LENGTH / 2, 0.9 * WIDTH / 2
+
+
+FAR_APART = LENGTH**2 + 1e-6  # squared, however it is rounded [m2]
 
 
 @bare
@@ -112,7 +115,7 @@ def is_conflict_possible(first, second):  # type: ignore[no-untyped-def]
     """Do two ways, of (LOOKS, 3), cross? Equals RegulatedRoad.is_conflict_possible."""
     for k in range(LOOKS):
         dx, dy = second[k, 0] - first[k, 0], second[k, 1] - first[k, 1]
-        if dx * dx + dy * dy > LENGTH * LENGTH:
+        if dx * dx + dy * dy > FAR_APART or norm(dx, dy) > LENGTH:
             continue
         if _has_point_inside(first[k], second[k]) or _has_point_inside(second[k], first[k]):
             return True
@@ -131,11 +134,11 @@ def _has_point_inside(a, b):  # type: ignore[no-untyped-def]
         along = u * HALF_LENGTH
         for v in range(-1, 2):
             across = v * HALF_WIDTH
-            dx = (turned_corner(cos_a, -sin_a, along, across) + a[0]) - b[0]
-            dy = (turned_corner(sin_a, cos_a, along, across) + a[1]) - b[1]
+            dx = (turned_with_others(cos_a, along, -sin_a, across) + a[0]) - b[0]
+            dy = (turned_with_others(sin_a, along, cos_a, across) + a[1]) - b[1]
             if (
-                abs(turned(cos_b, -sin_b, dx, dy)) <= HALF_LENGTH
-                and abs(turned(sin_b, cos_b, dx, dy)) <= HALF_WIDTH
+                abs(turned(cos_b, dx, -sin_b, dy)) <= HALF_LENGTH
+                and abs(turned(sin_b, dx, cos_b, dy)) <= HALF_WIDTH
             ):
                 return True
     return False
@@ -149,6 +152,6 @@ def who_yields(network, first, second):  # type: ignore[no-untyped-def]
     if priority != other_priority:
         return 1 if priority > other_priority else 0
     dx, dy = second.x - first.x, second.y - first.y
-    ahead_of_first = dot(first.cos, first.sin, dx, dy)
-    ahead_of_second = dot(second.cos, second.sin, -dx, -dy)
+    ahead_of_first = dot(first.cos, dx, first.sin, dy)
+    ahead_of_second = dot(second.cos, -dx, second.sin, -dy)
     return 0 if ahead_of_first > ahead_of_second else 1

@@ -1,16 +1,15 @@
-"""How numpy's products round on this machine, so that kernels agree with highway-env to the bit.
+"""How numpy's products round on this machine, so that ties fall as highway-env's fall.
 
 `a * b + c * d` has three values in floating point: both products rounded, or one of them kept
 whole by a fused multiply-add. Which one `numpy.dot` and `@` give is the choice of the BLAS, made
-for the processor it runs on. A last bit matters where a point lies on the border of two cells, as
-a lane's centre does for a vehicle on it, and where a motion is unstable: LinearVehicle swerves in
-curves, and doubles such a difference every few frames.
-
-What is found here is compiled into the kernels (`products`), and part of their cache's name.
+for the processor it runs on. A last bit decides on which side of a cell's border a lane's centre is
+drawn; and vehicles that hardly move in one another's way make a millionth of it in a few seconds.
+What is measured here is compiled into the kernels (`products`), and so part of their cache's key.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -18,6 +17,11 @@ from typing import Any
 import numpy as np
 
 PLAIN, FIRST_WHOLE, SECOND_WHOLE = 0, 1, 2  # which product is not rounded before the addition
+
+
+def exact_fma(a: float, b: float, c: float) -> float:
+    """a * b + c, rounded once."""
+    return float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
 
 
 def rounding_of(product: Callable[[Any, Any], float]) -> int:
@@ -36,12 +40,22 @@ def rounding_of(product: Callable[[Any, Any], float]) -> int:
     return min(possible, default=PLAIN)
 
 
-def exact_fma(a: float, b: float, c: float) -> float:
-    """a * b + c, rounded once."""
-    return float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c)))
+def dot_rounding() -> int:
+    """How `numpy.dot` of two vectors of 2 rounds here."""
+    return rounding_of(lambda v, w: float(np.dot(v, w)))
 
 
-# Of numpy.dot of two vectors; of a 2 x 2 matrix times a vector; times four of them (corners)
-DOT = rounding_of(lambda v, w: float(np.dot(v, w)))
-TURN = rounding_of(lambda row, v: float((np.array([row, row]) @ v)[0]))
-CORNERS = rounding_of(lambda row, v: float((np.array([row, row]) @ np.array([v] * 4).T)[0, 0]))
+def turn_rounding() -> int:
+    """How a row of a 2 x 2 matrix times a vector rounds here (row first, then vector)."""
+    return rounding_of(lambda row, v: float((np.array([row, row]) @ v)[0]))
+
+
+def turn_all_rounding() -> int:
+    """How a row of a 2 x 2 matrix times a column of several points rounds here."""
+    return rounding_of(lambda row, v: float((np.array([row, row]) @ np.array([v] * 4).T)[1, 2]))
+
+
+@functools.cache
+def roundings() -> tuple[int, int, int]:
+    """All of them: of `dot`, of `turn`, of `turn_all`."""
+    return dot_rounding(), turn_rounding(), turn_all_rounding()

@@ -9,6 +9,7 @@ from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
 from drive_rl.simulator.geometry import clip, set_heading
 from drive_rl.simulator.jit import bare, inlined
+from drive_rl.simulator.products import turned
 
 LENGTH, WIDTH = 5.0, 2.0  # Vehicle.LENGTH, Vehicle.WIDTH [m]
 OBJECT_SIZE = 2.0  # RoadObject.LENGTH and .WIDTH [m]
@@ -202,8 +203,8 @@ def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # typ
         f_rear = 2 * friction * (0.0 - slip_rear)
     c, s = math.cos(heading), math.sin(heading)
     return (
-        c * speed - s * lateral_speed,
-        s * speed + c * lateral_speed,
+        turned(c, speed, -s, lateral_speed),
+        turned(s, speed, c, lateral_speed),
         yaw_rate,
         vehicle.acceleration,
         (f_front + f_rear) - yaw_rate * speed,

@@ -12,7 +12,13 @@ import pytest
 from drive_rl.environments.compiled import CompiledVectorEnv
 from drive_rl.environments.vector import make_reference_env
 from drive_rl.presets import load_environment
-from drive_rl.simulator.rounding import FIRST_WHOLE, PLAIN, SECOND_WHOLE, rounding_of
+from drive_rl.simulator.rounding import (
+    FIRST_WHOLE,
+    PLAIN,
+    SECOND_WHOLE,
+    rounding_of,
+    roundings,
+)
 
 # Borders of cells along the axes, on which the centre of an agent's own lane lies
 GRID = {
@@ -58,19 +64,20 @@ def test_a_lane_on_the_border_of_cells_is_drawn_where_highway_env_draws_it(seed:
 def test_whatever_kernel_the_blas_takes_its_rounding_is_found(kernel: str) -> None:
     program = (
         "import numpy as np\n"
-        "from drive_rl.simulator.products import add_product, dot, turned, turned_corner\n"
+        "from drive_rl.simulator.products import *\n"
         "rng = np.random.default_rng(1)\n"
         "for _ in range(200):\n"
+        "    v, w = rng.normal(size=(2, 2))\n"
+        "    assert dot(v[0], w[0], v[1], w[1]) == np.dot(v, w)\n"
+        "    assert norm(*v) == np.linalg.norm(v)\n"
         "    a, b = rng.normal(size=(2, 3))\n"
-        "    assert dot(a[0], a[1], b[0], b[1]) == np.dot(a[:2], b[:2])\n"
-        "    assert add_product(a[2], b[2], dot(a[0], a[1], b[0], b[1])) == np.dot(a, b)\n"
-        "    matrix = np.array([[a[0], -a[1]], [a[1], a[0]]])\n"
-        "    for row, value in zip(matrix, matrix @ b[:2]):\n"
-        "        assert turned(*row, b[0], b[1]) == value\n"
-        "    points = rng.normal(size=(4, 2)).T\n"
-        "    for row, values in zip(matrix, matrix @ points):\n"
-        "        assert [turned_corner(*row, *point) for point in points.T] == list(values)\n"
+        "    assert dot_of_three(a[0], b[0], a[1], b[1], a[2], b[2]) == np.dot(a, b)\n"
+        "    one = np.array([w, -w]) @ v\n"
+        "    assert turned(w[0], v[0], w[1], v[1]) == one[0] == -one[1]\n"
+        "    many = np.array([w, -w]) @ np.array([v, w, -v, w]).T\n"
+        "    assert turned_with_others(w[0], v[0], w[1], v[1]) == many[0, 0] == many[1, 2]\n"
     )
     environment = {**os.environ, "OPENBLAS_CORETYPE": kernel, "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-600:]
+    assert set(roundings()) <= {PLAIN, FIRST_WHOLE, SECOND_WHOLE}

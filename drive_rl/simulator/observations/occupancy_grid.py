@@ -192,7 +192,10 @@ def _cell(grid, observer, x, y):  # type: ignore[no-untyped-def]
     """Cell of a position relative to the observer [m]. Equals pos_to_index."""
     if grid.aligned:
         cosine, sine = observer.cos, observer.sin
-        x, y = turned(cosine, sine, x, y), turned(-sine, cosine, x, y)
+        x, y = (
+            turned(cosine, x, sine, y),
+            turned(-sine, x, cosine, y),
+        )
     return (
         math.floor((x - grid.low_x) / grid.step_x),
         math.floor((y - grid.low_y) / grid.step_y),

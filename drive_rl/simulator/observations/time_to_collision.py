@@ -93,7 +93,7 @@ def _observe(road, network, settings, options, ego, out):  # type: ignore[no-unt
             first = last = other_lane.id
         distance = lane_distance(network, me, other)
         margin = other.length / 2 + me.length / 2
-        along = other.speed * dot(other.cos, other.sin, me.cos, me.sin)
+        along = other.speed * dot(other.cos, me.cos, other.sin, me.sin)
         for k in range(out.shape[0]):
             # Beyond the slowest and the fastest speed, these are shown again
             speed_index = min(max(me.speed_index - 1 + k, 0), target_speeds.shape[0] - 1)
