@@ -1,13 +1,17 @@
 """End-to-end training speed: drive-rl against the stock set-up, side by side in one run.
 
     python -m benchmarks.training [--env highway-fast-v0] [--algo ppo] [--rounds 3] [--json|--write]
+    python -m benchmarks.training --compile [--write]
 
 Stock is what highway-env's users run today: Stable-Baselines3 on `SubprocVecEnv` over highway-env,
 one process per core. drive-rl is `drive_rl.train`'s own loop on the compiled simulator. Both train
 the same network (an MLP of 256 and 256 on the scene's own observation), with the same optimiser
 settings and the same number of passes over every sample: epochs for PPO, and for DQN samples drawn
 from the replay buffer per step of the environment. They take turns, and what counts is the ratio.
-With --write, docs/training.md is written: these figures, and where the rest of the time goes.
+With --write, docs/training.md is written: these figures, and where the rest of the time goes. What
+was measured before, of other environments and algorithms, is kept in benchmarks/results.
+
+With --compile, an update is timed as it is and under `torch.compile`: does compiling pay?
 """
 
 from __future__ import annotations
@@ -31,6 +35,21 @@ OURS_STEPS = {"ppo": 65_536, "dqn": 24_576}
 PROFILE_STEPS = {"ppo": 65_536, "dqn": 16_384}
 PROFILED = ("simulation", "choosing actions", "updates")
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
+RESULTS = Path(__file__).parent / "results" / "training.json"
+COMPILED_UPDATES = 60
+COMPILING = (
+    "Forward and backward pass of an update of PPO, and what `torch.compile` makes of it; the last "
+    "column is over all updates of `agents/ppo.yaml`, less the time to compile. Not used: it needs "
+    "a C++ compiler on the user's machine and compiles in every process, a resumed one too, and "
+    "its sums are in another order than those of the eager network that plays and is exported."
+)
+ON_A_GPU = (
+    "No machine that drive-rl was developed on has one. What is shown: "
+    "`tests/training/test_devices.py` makes one update of PPO and of DQN, with every kind of "
+    "network, on torch's `meta` device, where an operation on tensors of two devices fails as "
+    "it would on CUDA. What has not been run: `--device cuda` itself; its speed, its numbers "
+    "and its determinism are not known. The rollouts are simulated on the CPU in any case."
+)
 PPO_EPOCHS = 4
 # Samples drawn per step of the environment. Stock: an update of 32 after every step of its two
 # environments, as highway-env's documentation trains its DQN.
@@ -198,28 +217,91 @@ def profile(env_id: str, algo: str, steps: int) -> dict[str, float]:
     return shares | {"the rest": 1.0 - sum(shares.values()), "rate": steps / total}
 
 
-def write_page(rows: list[dict[str, Any]], profiles: dict[str, dict[str, float]]) -> None:
-    """docs/training.md, from what was just measured."""
+def compiling(network: str) -> dict[str, Any]:
+    """One PPO update's forward and backward pass on highway-fast-v0, eager and compiled."""
+    import numpy as np
+    import torch
+    from gymnasium import spaces
+
+    from drive_rl.presets import resolve_run
+    from drive_rl.training.algorithms import build_policy
+    from drive_rl.training.networks import resolve_network
+
+    spec = resolve_run("highway-fast-v0", "ppo", overrides={"agent.network.kind": network})
+    table = spaces.Box(-1.0, 1.0, (12, 7), np.float32)
+    resolved = resolve_network(spec.agent.network, table, "Kinematics")
+    spec = spec.model_copy(update={"agent": spec.agent.model_copy(update={"network": resolved})})
+    policy: Any = build_policy(spec, table, spaces.Discrete(5), torch.device("cpu"))
+    rows = torch.rand(spec.agent.batch_size, *table.shape)
+    actions = torch.randint(5, (len(rows),))
+
+    def update(evaluate: Any) -> None:
+        values, log_probabilities, entropy = evaluate(rows, actions)
+        loss = values.square().mean() - log_probabilities.mean() - entropy.mean()
+        policy.zero_grad()
+        loss.backward()
+
+    def milliseconds(evaluate: Any) -> float:
+        times = []
+        for _ in range(COMPILED_UPDATES):
+            began = time.perf_counter()
+            update(evaluate)
+            times.append(time.perf_counter() - began)
+        return 1000 * statistics.median(times)
+
+    update(policy.evaluate_actions)
+    eager = milliseconds(policy.evaluate_actions)
+    compiled = torch.compile(policy.evaluate_actions)
+    began = time.perf_counter()
+    update(compiled)
+    return {
+        "network": network,
+        "batch": len(rows),
+        "seconds_to_compile": time.perf_counter() - began,
+        "eager_milliseconds": eager,
+        "compiled_milliseconds": milliseconds(compiled),
+        "updates": spec.agent.steps // len(rows) * spec.agent.n_epochs,  # type: ignore[union-attr]
+    }
+
+
+def keep(kind: str, rows: dict[str, Any]) -> dict[str, Any]:
+    """Put rows among what was measured before; all of it."""
+    kept: dict[str, Any] = {}
+    if RESULTS.is_file():
+        kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    measured = kept.setdefault(kind, {}) | rows
+    kept[kind] = {name: measured[name] for name in sorted(measured)}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return kept
+
+
+def write_page(kept: dict[str, Any]) -> None:
+    """docs/training.md, from what has been measured."""
     lines = [
         "# Training: speed, and what has been run where",
         "",
         f"Written by `python -m benchmarks.training --write` on {os.cpu_count()} cores "
-        f"({platform.machine()}), not by hand. The machine may have been busy with other work: "
-        "what holds is the ratio, both sides taking turns in one run.",
+        f"({platform.machine()}), not by hand. Machines are noisy: what holds is the ratio, both "
+        "sides taking turns in one run.",
         "",
         "## Against the stock set-up",
         "",
         "Stock: Stable-Baselines3, `SubprocVecEnv` with a process per core, highway-env. drive-rl: "
         "`drive_rl.train`. Same network (an MLP of 256 and 256 on the scene's own observation) and "
-        "same number of passes over every sample.",
+        f"same number of passes over every sample: {PPO_EPOCHS} epochs for PPO, {DQN_REUSE} "
+        "samples drawn from the replay buffer per step for DQN. drive-rl has more environments and "
+        "larger batches; the stock set-up cannot fill such in its time.",
         "",
-        "| environment | algorithm | stock [steps/s] | drive-rl [steps/s] | ratio | rounds |",
-        "|---|---|---|---|---|---|",
+        "| environment | algorithm | stock [steps/s] | drive-rl [steps/s] | ratio | "
+        "lowest of the rounds | rounds |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row['env']} | {row['algo']} | {row['stock_steps_per_second']:,.1f} | "
-        f"{row['drive_rl_steps_per_second']:,.0f} | {row['ratio']:,.0f} | {len(row['ratios'])} |"
-        for row in rows
+        f"{row['drive_rl_steps_per_second']:,.0f} | {row['ratio']:,.0f} | "
+        f"{min(row['ratios']):,.0f} | {len(row['ratios'])} |"
+        for row in kept.get("speed", {}).values()
     ]
     lines += [
         "",
@@ -231,21 +313,23 @@ def write_page(rows: list[dict[str, Any]], profiles: dict[str, dict[str, float]]
         "| training | steps/s | simulation | choosing actions | updates | the rest |",
         "|---|---|---|---|---|---|",
     ]
-    for name, shares in profiles.items():
+    for name, shares in kept.get("profile", {}).items():
         parts = [f"{shares[part]:.0%}" for part in (*PROFILED, "the rest")]
         lines.append(f"| {name} | {shares['rate']:,.0f} | {' | '.join(parts)} |")
+    lines += ["", "## Compiled updates", "", COMPILING, ""]
     lines += [
-        "",
-        "## On a GPU",
-        "",
-        "No machine that drive-rl was developed on has one. What is shown: "
-        "`tests/training/test_devices.py` makes one update of PPO and of DQN, with every kind of "
-        "network, on torch's `meta` device, where an operation on tensors of two devices fails as "
-        "it would on CUDA. What has not been run: `--device cuda` itself; its speed, its numbers "
-        "and its determinism are not known. The rollouts are simulated on the CPU in any case; "
-        "mixed precision and `torch.compile` are not used.",
-        "",
+        "| network | batch | eager [ms] | compiled [ms] | to compile [s] | saved over a training "
+        "[s] |",
+        "|---|---|---|---|---|---|",
     ]
+    for row in kept.get("compile", {}).values():
+        gain = row["eager_milliseconds"] - row["compiled_milliseconds"]
+        lines.append(
+            f"| {row['network']} | {row['batch']:,} | {row['eager_milliseconds']:.1f} | "
+            f"{row['compiled_milliseconds']:.1f} | {row['seconds_to_compile']:.0f} | "
+            f"{gain / 1000 * row['updates'] - row['seconds_to_compile']:.0f} |"
+        )
+    lines += ["", "## On a GPU", "", ON_A_GPU, ""]
     PAGE.write_text("\n".join(lines), encoding="utf-8")
     print(f"written: {PAGE}", file=sys.stderr)
 
@@ -257,33 +341,42 @@ def main() -> None:
     parser.add_argument("--algo", action="append", choices=["ppo", "dqn"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="time torch.compile instead")
     parser.add_argument("--write", action="store_true", help="write docs/training.md")
     arguments = parser.parse_args()
-    pairs = [
-        (env_id, algo)
-        for env_id in arguments.env or ["highway-fast-v0", "highway-v0"]
-        for algo in arguments.algo or ["ppo", "dqn"]
-    ]
-    rows = []
-    for env_id, algo in pairs:
-        row = measure(env_id, algo, arguments.rounds)
-        rows.append(row)
-        print(
-            f"{env_id:18} {algo}: stock {row['stock_steps_per_second']:8.1f} steps/s, "
-            f"drive-rl {row['drive_rl_steps_per_second']:9.0f} steps/s, "
-            f"ratio {row['ratio']:7.0f}  (of {len(row['ratios'])} rounds: "
-            f"{min(row['ratios']):.0f} to {max(row['ratios']):.0f})",
-            file=sys.stderr if arguments.json else sys.stdout,
-            flush=True,
-        )
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-    if arguments.write:
-        trained = sorted({(row["env"], row["algo"]) for row in rows})
-        write_page(
-            rows,
-            {f"{algo} on {env}": profile(env, algo, PROFILE_STEPS[algo]) for env, algo in trained},
-        )
+    measured: dict[str, dict[str, Any]] = {}
+    if arguments.compile:
+        measured["compile"] = {network: compiling(network) for network in ("mlp", "attention")}
+    else:
+        measured["speed"] = {}
+        for env_id in arguments.env or ["highway-fast-v0", "highway-v0"]:
+            for algo in arguments.algo or ["ppo", "dqn"]:
+                row = measure(env_id, algo, arguments.rounds)
+                measured["speed"][f"{algo} on {env_id}"] = row
+                print(_line(row), file=sys.stderr if arguments.json else sys.stdout, flush=True)
+    if arguments.json or arguments.compile:
+        rows = next(iter(measured.values()))
+        print(json.dumps(list(rows.values()), indent=2))
+    if not arguments.write:
+        return
+    if "speed" in measured:
+        measured["profile"] = {
+            name: profile(row["env"], row["algo"], PROFILE_STEPS[row["algo"]])
+            for name, row in measured["speed"].items()
+        }
+    kept: dict[str, Any] = {}
+    for kind, found in measured.items():
+        kept = keep(kind, found)
+    write_page(kept)
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['env']:18} {row['algo']}: stock {row['stock_steps_per_second']:8.1f} steps/s, "
+        f"drive-rl {row['drive_rl_steps_per_second']:9.0f} steps/s, "
+        f"ratio {row['ratio']:7.0f}  (of {len(row['ratios'])} rounds: "
+        f"{min(row['ratios']):.0f} to {max(row['ratios']):.0f})"
+    )
 
 
 if __name__ == "__main__":

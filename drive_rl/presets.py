@@ -101,12 +101,18 @@ class NetworkSpec(Spec):
         hidden: widths of the fully connected layers.
         features: width of the vehicle encoding (attention) or of the image features (cnn).
         heads: attention heads.
+        closing: whether attention also reads how fast each vehicle closes in. The observation's
+            features then begin with presence, x, y, vx, vy, of one range each for x, y and vx, vy.
+        precision: of a cnn: `mixed` computes in bfloat16 and keeps weights in float32, `full` has
+            float32 throughout, and `auto` is mixed on CUDA and full elsewhere.
     """
 
     kind: Literal["auto", "mlp", "cnn", "attention"] = "auto"
     hidden: list[Count] = [256, 256]
     features: Count = 64
     heads: Count = 2
+    closing: bool = False
+    precision: Literal["auto", "full", "mixed"] = "auto"
 
 
 class _CommonAgentSpec(Spec):

@@ -22,6 +22,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from drive_rl.errors import UsageError
 from drive_rl.presets import AgentSpec, DQNSpec, PPOSpec, RunSpec, Schedule
 from drive_rl.training.networks import policy_arguments
+from drive_rl.training.rollouts import DeviceRolloutBuffer
 
 # SB3's PPO uses this epsilon in Adam to keep early steps finite.
 _ADAM_EPS = 1e-5
@@ -163,9 +164,11 @@ def _build_ppo(
     n_steps = min(agent.n_steps, math.ceil(agent.steps / vec_env.num_envs))
     if n_steps * vec_env.num_envs < 2:
         raise UsageError("ppo needs at least 2 steps in a rollout (agent.n_steps x num_envs)")
+    is_array = isinstance(vec_env.observation_space, spaces.Box)
     return PPO(
         ActorCriticPolicy,
         vec_env,
+        rollout_buffer_class=DeviceRolloutBuffer if is_array else None,
         learning_rate=_schedule(agent.learning_rate),
         n_steps=n_steps,
         batch_size=min(agent.batch_size, n_steps * vec_env.num_envs),

@@ -8,6 +8,9 @@ maximum over vehicles (Zaheer et al. 2017, "Deep Sets"), and attention with the 
 Ranges that are wide enough for everything in sight leave little of [-1, 1] to what is near, and a
 network is slow to learn steep functions of small inputs. So every feature is read at several
 scales: as it is, and magnified and cut off, as through a set of lenses.
+
+When a collision is to be expected is a quotient of distance and speed, which a small network is
+slow to learn too. With `closing`, each vehicle's rates are features of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +28,12 @@ from drive_rl.errors import UsageError
 SCALES = (1.0, 4.0, 16.0)
 """Magnifications at which each feature is read."""
 
+MOTION = ("presence", "x", "y", "vx", "vy")
+"""The first columns of an observation whose rates can be read."""
+
+_NEAR = 0.02  # distance [of the range of x] at which nearness is 1/2
+_SLOW = 0.25  # of a rate [range of vx / range of x], so that the lenses cut off at 4, 1 and 1/4
+
 
 class EgoAttention(BaseFeaturesExtractor):
     """Encodes (batch, vehicles, features) to (batch, 3 * width).
@@ -33,6 +42,7 @@ class EgoAttention(BaseFeaturesExtractor):
         observation_space: a Box of shape (vehicles, features); a row of zeros is no vehicle.
         width: of a vehicle's encoding; a multiple of `heads`.
         heads: of the attention.
+        closing: also read `rates`; the columns begin with MOTION.
 
     Raises:
         UsageError: observations that are not rows of vehicles, or a width that does not divide.
@@ -41,7 +51,11 @@ class EgoAttention(BaseFeaturesExtractor):
     _scales: Tensor
 
     def __init__(
-        self, observation_space: spaces.Space[Any], width: int = 64, heads: int = 2
+        self,
+        observation_space: spaces.Space[Any],
+        width: int = 64,
+        heads: int = 2,
+        closing: bool = False,
     ) -> None:
         shape = observation_space.shape
         if not isinstance(observation_space, spaces.Box) or shape is None or len(shape) != 2:
@@ -53,10 +67,16 @@ class EgoAttention(BaseFeaturesExtractor):
             raise UsageError(
                 f"network 'attention': features {width} is no multiple of heads {heads}"
             )
+        if closing and shape[1] < len(MOTION):
+            raise UsageError(
+                f"network 'attention' with closing reads {', '.join(MOTION)}, and the observation "
+                f"has {shape[1]} columns"
+            )
         super().__init__(observation_space, 3 * width)
-        self.width, self.heads = width, heads
-        num_inputs = shape[1] * len(SCALES)
-        scales = torch.tensor(SCALES).repeat_interleave(shape[1])  # (3 F)
+        self.width, self.heads, self.closing = width, heads, closing
+        columns = shape[1] + (3 if closing else 0)
+        num_inputs = columns * len(SCALES)
+        scales = torch.tensor(SCALES).repeat_interleave(columns)  # (3 F)
         self.register_buffer("_scales", scales, persistent=False)
         # One layer on [vehicle, ego], as two whose sum it is: the ego's half is computed once.
         self.vehicle = nn.Linear(num_inputs, width)
@@ -69,6 +89,8 @@ class EgoAttention(BaseFeaturesExtractor):
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
         present = observations.abs().amax(dim=-1) > 0  # (B, V)
+        if self.closing:
+            observations = torch.cat([observations, rates(observations)], dim=-1)
         rows = (observations.repeat(1, 1, len(SCALES)) * self._scales).clamp(-1.0, 1.0)
         encoded = torch.relu(self.vehicle(rows) + self.ego(rows[:, :1]))  # (B, V, D)
         encoded = torch.relu(self.encode(encoded)) * present[..., None]  # (B, V, D)
@@ -92,3 +114,17 @@ class EgoAttention(BaseFeaturesExtractor):
         weights = scores.masked_fill(absent[:, None], -torch.inf).softmax(dim=-1)  # (B, H, V)
         seen = torch.bmm(weights, encoded)  # (B, H, D)
         return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)
+
+
+def rates(observations: Tensor) -> Tensor:
+    """How near each vehicle is, how fast it closes in and how fast its bearing turns, (B, V, 3).
+
+    Of relative positions p and velocities v: c / (c + |p|), -p.v / |p|^2 (the inverse of the time
+    to collision) and p x v / |p|^2. x and y are to have one range, and vx and vy too.
+    """
+    x, y, vx, vy = observations[..., 1:5].unbind(dim=-1)  # (B, V) each
+    square = x * x + y * y + 1e-4
+    near = _NEAR / (_NEAR + square.sqrt())
+    closing = -(x * vx + y * vy) / square * _SLOW
+    turning = (x * vy - y * vx) / square * _SLOW
+    return torch.stack([near, closing, turning], dim=-1)

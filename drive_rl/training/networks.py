@@ -107,15 +107,19 @@ def _cnn(spec: NetworkSpec, observations: spaces.Space[Any]) -> PolicyArguments:
         )
     return {
         "net_arch": list(spec.hidden),
-        "features_extractor_class": NatureCNN,
-        "features_extractor_kwargs": {"features_dim": spec.features},
+        "features_extractor_class": MixedNatureCNN,
+        "features_extractor_kwargs": {
+            "features_dim": spec.features,
+            "precision": spec.precision,
+        },
     }
 
 
 @network("attention")
 def _attention(spec: NetworkSpec, observations: spaces.Space[Any]) -> PolicyArguments:
     """Vehicles as a set, read by the ego; fully connected layers on what it read."""
-    arguments = {"width": spec.features, "heads": spec.heads}
+    arguments: dict[str, Any] = {"width": spec.features, "heads": spec.heads}
+    arguments["closing"] = spec.closing
     AlignedEgoAttention(observations, **arguments)  # says now what it cannot read
     return {
         "net_arch": list(spec.hidden),
@@ -123,6 +127,34 @@ def _attention(spec: NetworkSpec, observations: spaces.Space[Any]) -> PolicyArgu
         "features_extractor_class": AlignedEgoAttention,
         "features_extractor_kwargs": arguments,
     }
+
+
+class MixedNatureCNN(NatureCNN):
+    """SB3's NatureCNN, computed in bfloat16 where that is asked for; weights stay float32.
+
+    bfloat16 has float32's exponents, so losses need no scaling. What comes out is float32, and so
+    is all that follows: heads, distributions, losses.
+
+    Args:
+        precision: "full", "mixed", or "auto": mixed on CUDA, full elsewhere.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        features_dim: int = 512,
+        precision: str = "auto",
+    ) -> None:
+        super().__init__(observation_space, features_dim)
+        self.precision = precision
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Encode (batch, channels, height, width) to (batch, features)."""
+        if self.precision == "mixed" or (self.precision == "auto" and observations.is_cuda):
+            with torch.autocast(observations.device.type, torch.bfloat16):
+                features = super().forward(observations)
+            return features.float()
+        return super().forward(observations)
 
 
 class AlignedFlatten(FlattenExtractor):

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from drive_rl.errors import UsageError
-from drive_rl.training.attention import SCALES, EgoAttention
+from drive_rl.training.attention import SCALES, EgoAttention, rates
 
 ROWS = spaces.Box(-math.inf, math.inf, (6, 5), np.float32)
 
@@ -75,3 +75,27 @@ def test_attention_equals_its_textbook_form(network: EgoAttention) -> None:
 def test_a_width_that_heads_cannot_share_is_refused() -> None:
     with pytest.raises(UsageError, match="no multiple of heads"):
         EgoAttention(ROWS, width=10, heads=4)
+
+
+def test_rates_tell_when_two_vehicles_meet() -> None:
+    """Ahead at 0.2 and 0.1 a second slower: in 2 s; behind and as much faster: too; then away."""
+    rows = torch.zeros(1, 3, 5)
+    rows[0, 0] = torch.tensor([1.0, 0.2, 0.0, -0.1, 0.0])
+    rows[0, 1] = torch.tensor([1.0, -0.2, 0.0, 0.1, 0.0])
+    rows[0, 2] = torch.tensor([1.0, 0.2, 0.0, 0.1, 0.0])
+    near, closing, turning = rates(rows)[0].unbind(dim=-1)
+    torch.testing.assert_close(closing, torch.tensor([0.5, 0.5, -0.5]) / 4, rtol=0.01, atol=0.0)
+    assert bool((turning == 0).all())
+    assert bool((near == near[0]).all())
+    rows[0, 0, 4] = 0.1
+    assert float(rates(rows)[0, 0, 2]) > 0
+
+
+def test_rates_are_read_where_closing_is_asked_for() -> None:
+    network = EgoAttention(ROWS, width=16, heads=2, closing=True)
+    rows = vehicles()
+    assert network(rows).shape == (4, 48)
+    shuffled = rows[:, [0, 4, 2, 5, 1, 3]]
+    torch.testing.assert_close(network(shuffled), network(rows))
+    with pytest.raises(UsageError, match="presence, x, y, vx, vy"):
+        EgoAttention(spaces.Box(-1.0, 1.0, (6, 4)), closing=True)

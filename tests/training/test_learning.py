@@ -220,8 +220,8 @@ def test_what_a_time_limit_cut_off_is_valued_as_sb3_values_it() -> None:
         assert isinstance(model, PPO)
         model.learn(1, callback=callback)
         buffers.append(model.rollout_buffer)
-    np.testing.assert_allclose(buffers[0].rewards, buffers[1].rewards, rtol=1e-5)
-    assert np.any(buffers[0].rewards != 1.0)
+    np.testing.assert_allclose(*(np.asarray(each.rewards) for each in buffers), rtol=1e-5)
+    assert np.any(np.asarray(buffers[0].rewards) != 1.0)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
