@@ -2,9 +2,10 @@
 
 python -m benchmarks.serving [RUN] [--seconds 10] [--write]
 
-The server and the clients each get a core of their own where there are two. `--write` puts the
-figures into docs/deployment.md. Without RUN, a small untrained policy is served: its answers are
-as quick as those of a trained one.
+Load comes from `wrk` on this machine, which sends as fast as it is answered; 1,000 requests a
+second come from a client of ours. Server and clients each get a core of their own where there are
+two. `--write` puts the figures into docs/deployment.md. Without RUN, a small untrained policy is
+served: its answers are as quick as those of a trained one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,14 +42,14 @@ def main() -> None:
         rows = measure(source, options.seconds)
     lines = [
         "",
-        f"Measured by `python -m benchmarks.serving --write` ({where}; load from an asyncio client "
-        "over keep-alive connections; observations of 15 vehicles as JSON):",
+        f"Measured by `python -m benchmarks.serving --write` ({where}; the server on one core; "
+        "keep-alive connections; observations of 15 vehicles as JSON):",
         "",
-        "| clients | offered | answered/s | p50 [ms] | p99 [ms] | errors | CPU [ms/request] |",
-        "|---|---|---|---|---|---|---|",
+        "| load | clients | offered | answered/s | p50 [ms] | p99 [ms] | errors | CPU [ms each] |",
+        "|---|---|---|---|---|---|---|---|",
         *(
-            f"| {row['clients']} | {row['offered']} | {row['rate']:,.0f} | {row['p50']:.1f} | "
-            f"{row['p99']:.1f} | {row['errors']} | {row['cpu']:.2f} |"
+            f"| {row['by']} | {row['clients']} | {row['offered']} | {row['rate']:,.0f} | "
+            f"{row['p50']:.1f} | {row['p99']:.1f} | {row['errors']} | {row['cpu']:.2f} |"
             for row in rows
         ),
         "",
@@ -58,7 +60,13 @@ def main() -> None:
 
 
 def measure(source: str, seconds: float) -> list[dict[str, Any]]:
-    """Figures for a few loads: closed ones (each client waits), and 1,000 a second."""
+    """Figures for a few loads: closed ones (each client waits), and 1,000 a second.
+
+    Raises:
+        SystemExit: wrk is not installed.
+    """
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     server = subprocess.Popen(
@@ -81,7 +89,10 @@ def measure(source: str, seconds: float) -> list[dict[str, Any]]:
         rows = []
         for clients, rate in ((1, None), (16, None), (64, None), (32, 1000)):
             before = _cpu(server.pid)
-            row = asyncio.run(_load(port, body, clients, rate, seconds))
+            if rate is None:
+                row = _wrk(port, body, clients, seconds)
+            else:
+                row = asyncio.run(_load(port, body, clients, rate, seconds))
             row["cpu"] = (_cpu(server.pid) - before) / row["answers"] * 1000
             rows.append(row)
         return rows
@@ -90,10 +101,42 @@ def measure(source: str, seconds: float) -> list[dict[str, Any]]:
         server.wait(30)
 
 
-async def _load(
-    port: int, body: bytes, clients: int, rate: int | None, seconds: float
-) -> dict[str, Any]:
-    """Many clients; with a rate, latencies count from when a request was due, not when sent."""
+def _wrk(port: int, body: bytes, clients: int, seconds: float) -> dict[str, Any]:
+    """Clients that send again as soon as they are answered."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(
+            'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'
+            f"wrk.body = [==[{body.decode()}]==]\n"
+            "done = function(summary, latency)\n"
+            "  local e = summary.errors\n"
+            '  print(string.format("figures %d %d %f %f %d", summary.requests, summary.duration,\n'
+            "    latency:percentile(50), latency:percentile(99),\n"
+            "    e.connect + e.read + e.write + e.status + e.timeout))\n"
+            "end\n"
+        )
+        script.flush()
+        line = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:.0f}s", "-s", script.name]
+        said = subprocess.run(
+            [*line, f"http://127.0.0.1:{port}/act"], capture_output=True, text=True, check=True
+        ).stdout
+    found = re.search(r"^figures (.*)$", said, re.M)
+    if found is None:
+        raise RuntimeError(f"wrk said: {said}")
+    answers, microseconds, p50, p99, errors = (float(word) for word in found[1].split())
+    return {
+        "by": "wrk",
+        "clients": clients,
+        "offered": "as answered",
+        "answers": int(answers),
+        "rate": answers / microseconds * 1e6,
+        "p50": p50 / 1000,
+        "p99": p99 / 1000,
+        "errors": int(errors),
+    }
+
+
+async def _load(port: int, body: bytes, clients: int, rate: int, seconds: float) -> dict[str, Any]:
+    """Clients at a rate; latencies count from when a request was due, not from when it was sent."""
     head = (
         "POST /act HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
@@ -110,10 +153,8 @@ async def _load(
         k = 0
         await asyncio.sleep(max(begin - time.perf_counter(), 0))
         while True:
-            due = time.perf_counter()
-            if rate is not None:
-                due = begin + (index + k * clients) / rate
-                await asyncio.sleep(max(due - time.perf_counter(), 0))
+            due = begin + (index + k * clients) / rate
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
             if due >= end or time.perf_counter() > end + seconds:
                 break  # offered in time; what a slow server is behind with is not waited for
             k += 1
@@ -129,8 +170,9 @@ async def _load(
     took = time.perf_counter() - begin
     p50, p99 = np.percentile(np.array(latencies) * 1000, [50, 99])
     return {
+        "by": "ours",
         "clients": clients,
-        "offered": "as answered" if rate is None else f"{rate:,}/s",
+        "offered": f"{rate:,}/s",
         "answers": len(latencies),
         "rate": len(latencies) / took,
         "p50": p50,

@@ -78,9 +78,22 @@ def train(
     start: Annotated[
         str | None, typer.Option("--from", metavar="RUN", help="Start with a run's weights.")
     ] = None,
+    trainer: Annotated[
+        str, typer.Option(help="sb3 (Stable-Baselines3), or rllib, with rollouts on Ray.")
+    ] = "sb3",
+    ray: Ray = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Of rllib: processes that drive; a core each.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy, score it, and say how to watch it."""
+    if trainer not in ("sb3", "rllib"):
+        raise UsageError(f"trainer {trainer!r} is not one of sb3, rllib")
+    if trainer == "sb3" and (ray is not None or workers is not None):
+        raise UsageError("one training on Ray needs --trainer rllib; many are `drive-rl grid`")
+    if trainer == "rllib" and start is not None:
+        raise UsageError("--from RUN goes on with Stable-Baselines3; leave out --trainer rllib")
     if start is not None:
         from drive_rl.training.finetune import fine_tune
 
@@ -103,6 +116,24 @@ def train(
     if env is None or algo is None:
         missing = "--env" if env is None else "--algo"
         raise UsageError(f"Missing option '{missing}' (only --from RUN goes without)")
+    if trainer == "rllib":
+        from drive_rl.cluster import train_on_ray
+
+        driven = train_on_ray(
+            env,
+            algo,
+            ray or "local",
+            workers,
+            run,
+            steps=steps,
+            seed=seed,
+            num_envs=num_envs,
+            device=device,
+            engine=engine,
+            overrides=settings or (),
+        )
+        _conclude(driven, as_json)
+        return
     from drive_rl.training import train as train_policy
 
     finished = train_policy(
@@ -329,7 +360,10 @@ def grid(
             threads=threads,
             pool=pool,
         )
-    _print_json(rows) if as_json else print(f"{len(rows)} runs: {out / 'results.csv'}")
+    if as_json:
+        _print_json(rows)
+    else:
+        print(f"{len(rows)} runs: {out / 'results.csv'}, {out / 'report.html'}")
 
 
 @app.command()

@@ -62,3 +62,17 @@ def evaluate_on_ray(
             out=out,
             pool=pool,
         )
+
+
+def train_on_ray(
+    env: str, algo: str, ray: str, workers: int | None, run: Path | None, **settings: Any
+) -> Any:
+    """`rllib.train_rllib` with what `resolve_run` makes of the rest; raises as both do."""
+    from drive_rl.cluster.rllib import train_rllib
+    from drive_rl.presets import resolve_run
+
+    if workers is not None and workers < 1:
+        from drive_rl.errors import UsageError
+
+        raise UsageError(f"workers {workers} is not a number of at least 1")
+    return train_rllib(resolve_run(env, algo, **settings), run, ray=ray, workers=workers)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from drive_rl.cluster.board import Board
 from drive_rl.cluster.pool import LocalPool, Pool, check_folder, default_workers
-from drive_rl.cluster.tasks import RunTask, task_from_json, task_name
+from drive_rl.cluster.summary import PAGE, render
+from drive_rl.cluster.tasks import RunTask, ShardTask, task_from_json, task_name
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import read_evaluation
 from drive_rl.evaluation.final import FINAL
@@ -24,6 +27,7 @@ RESULTS_FILE = "results.csv"
 COLUMNS = ("env", "algo", "seed", "run", "return", "crash_rate", "speed")
 _SCHEMA = 1
 _MOST_SEEDS = 100_000
+_PAUSE = 1.0  # s between two writings of a table that may be long
 
 
 class TasksFailed(DriveRLError):
@@ -50,7 +54,7 @@ def grid(
         envs: environments, as `drive_rl.train` takes them.
         algos: agents: "ppo", "dqn", or YAML files.
         seeds: of the runs.
-        out: the folder: runs/, results.csv, grid.json, logs/.
+        out: the folder: runs/, results.csv, report.html, grid.json, logs/.
         steps, num_envs, engine, overrides: as for `drive_rl.train`.
         workers: runs at a time; None takes as many as the cores hold.
         threads: of each run. Part of what decides its result, and so not chosen by the machine.
@@ -83,16 +87,17 @@ def grid(
     with folder_lock(root):
         known = _remembered(root, tasks)
         pool = pool or LocalPool(workers or default_workers(threads))
+        results = Results(root, known)
         with Board(tasks, root) as board:
 
             def told(event: Any) -> None:
                 board(event)
                 if event is not None and event.state == "done":
-                    write_results(root, known)
+                    results.add(event.task)
 
-            write_results(root, known)
+            results.write()
             failed = pool.run([task for task in tasks if not task.done(root)], root, told)
-        rows = write_results(root, known)
+        rows = results.write()
     if failed:
         first = failed[0]
         raise TasksFailed(
@@ -182,15 +187,52 @@ def folder_lock(root: Path) -> Any:
     return FolderLock(root)
 
 
+class Results:
+    """results.csv, a row per finished run; a run that has its row is not read again.
+
+    Args:
+        root: the grid's folder.
+        tasks: all that the folder is for, in the order of the rows.
+    """
+
+    def __init__(self, root: Path, tasks: Sequence[RunTask]) -> None:
+        self._root = root
+        self._tasks = {task_name(task): task for task in tasks}
+        self._rows: dict[str, dict[str, Any] | None] = dict.fromkeys(self._tasks)
+        self._written = -math.inf
+
+    def add(self, finished: RunTask | ShardTask) -> None:
+        """A run has ended; the table is written unless that was just done."""
+        self._look(task_name(finished))
+        if time.monotonic() - self._written > _PAUSE:
+            self._write()
+
+    def write(self) -> list[dict[str, Any]]:
+        """Look at all runs that have no row, write the table and the page; returns the rows."""
+        for name in self._tasks:
+            self._look(name)
+        rows = self._write()
+        write_file(self._root / PAGE, render(rows, len(self._tasks), self._root))
+        return rows
+
+    def _look(self, name: str) -> None:
+        if self._rows[name] is None:
+            self._rows[name] = _row(self._root, self._tasks[name])
+
+    def _write(self) -> list[dict[str, Any]]:
+        rows = [row for row in self._rows.values() if row is not None]
+        text = io.StringIO()
+        lines = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        lines.writeheader()
+        lines.writerows({k: "" if v is None else v for k, v in row.items()} for row in rows)
+        write_file(self._root / RESULTS_FILE, text.getvalue())
+        self._written = time.monotonic()
+        return rows
+
+
 def write_results(root: Path, tasks: Sequence[RunTask]) -> list[dict[str, Any]]:
     """Write results.csv, a row per finished run; returns the rows."""
-    rows = [row for task in tasks if (row := _row(root, task)) is not None]
-    text = io.StringIO()
-    lines = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    lines.writeheader()
-    lines.writerows({k: "" if value is None else value for k, value in row.items()} for row in rows)
-    write_file(root / RESULTS_FILE, text.getvalue())
-    return rows
+    return Results(root, tasks).write()
 
 
 def _row(root: Path, task: RunTask) -> dict[str, Any] | None:

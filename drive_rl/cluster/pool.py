@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from drive_rl.cluster.tasks import RunTask, ShardTask, task_name
 from drive_rl.errors import DriveRLError, Interrupted
@@ -105,11 +105,10 @@ class _Process:
         self.attempt = attempt
         self._root = root
         self._log = root / "logs" / f"{task_name(task)}.log"
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         threads = "1" if isinstance(task, ShardTask) else str(task.run.num_threads or "")
         # The simulator's threads are set before numba starts, or not at all.
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), threads)
-        with self._log.open("ab") as log:
+        with _opened(self._log) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "drive_rl.cluster.worker", str(root)],
                 stdin=subprocess.PIPE,
@@ -171,6 +170,15 @@ class _Process:
         if marked:
             return marked[-1].removeprefix("drive-rl: error: ")
         return lines[-1] if lines else ""
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A log to append to; raises DriveRLError where it cannot be, as on a full disk."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise DriveRLError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _stop(running: Sequence[_Process]) -> None:

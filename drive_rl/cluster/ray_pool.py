@@ -47,18 +47,21 @@ class RayPool:
         """See `pool.Pool`."""
         from drive_rl.training.interrupts import StopRequest
 
-        place = str(root.resolve())
+        place, expected = str(root.resolve()), _versions()
         waiting = {}
         failed: list[Event] = []
         with StopRequest() as stop:
             for task in tasks:
                 reference = self._remote.remote(
-                    task.model_dump_json(), place, _versions(), self._threads
+                    task.model_dump_json(), place, expected, self._threads
                 )
                 waiting[reference] = task
                 told(Event(task, "running"))
             while waiting and stop.signal_number is None:
-                ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=_LOOK)
+                # All that ended meanwhile, in one look: a look costs by the tasks that wait.
+                ready, _ = self._ray.wait(
+                    list(waiting), num_returns=len(waiting), timeout=_LOOK, fetch_local=False
+                )
                 told(None)
                 for reference in ready:
                     event = self._event(reference, waiting.pop(reference), root)
@@ -81,9 +84,7 @@ class RayPool:
         try:
             problem = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            # Its text is a traceback; the last line says what it was.
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            problem = f"{type(error).__name__}: {lines[-1].strip() if lines else error}"
+            problem = _reason(error)
         if problem is None and not task.done(root):
             problem = f"its results are not in {root}; do all nodes share that folder?"
         return Event(task, "done") if problem is None else Event(task, "failed", problem)
@@ -91,21 +92,13 @@ class RayPool:
 
 def _perform(text: str, root: str, expected: dict[str, str], threads: int) -> str | None:
     """A task on some node: None where it is done, else why not, in one line."""
-    import os
-    import sys
-
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
-    where = f"node {os.uname().nodename}" if hasattr(os, "uname") else "a node"
-    try:
-        from drive_rl.cluster import ray_pool, tasks
-    except ImportError as error:
-        return f"{where} cannot import drive-rl ({error}); install it there ({sys.executable})"
-    own = ray_pool._versions()
-    different = [name for name in expected if own.get(name) != expected[name]]
-    if different:
-        name = different[0]
-        return f"{where} has {name} {own.get(name)}, not {expected[name]}; install the same"
+    problem = _difference(expected)
+    if problem is not None:
+        return problem
+    from drive_rl.cluster import tasks
+
     try:
         tasks.perform(text, root)
     except DriveRLError as error:
@@ -113,23 +106,56 @@ def _perform(text: str, root: str, expected: dict[str, str], threads: int) -> st
     return None
 
 
+def _difference(expected: dict[str, str]) -> str | None:
+    """What this node has otherwise than the driver, in one line, or None."""
+    own = _versions()
+    for name, version in expected.items():
+        if own.get(name) != version:
+            return f"{_node()} has {name} {own.get(name)}, not {version}; install the same"
+    return None
+
+
+def _node() -> str:
+    return f"node {platform.node()}" if platform.node() else "a node"
+
+
+def _reason(error: Exception) -> str:
+    """One line for what Ray raises with a traceback as its text."""
+    text = str(error)
+    # Ray sends a function by its name: where there is no drive-rl, none of this file is run.
+    if "No module named 'drive_rl'" in text:
+        return "a node cannot import drive-rl; install the same version on all nodes"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else error}"
+
+
 def _versions() -> dict[str, str]:
     """What must be the same on all nodes for results to be the same."""
     from drive_rl.training.run import versions
 
-    kept = ("drive_rl", "torch", "numpy", "numba", "highway_env", "stable_baselines3")
+    kept = ("drive_rl", "torch", "numpy", "numba", "gymnasium", "highway_env", "stable_baselines3")
     return {"python": platform.python_version(), **{k: versions()[k] for k in kept}}
 
 
 @contextlib.contextmanager
 def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> Iterator[RayPool]:
-    """Connect to a cluster, or start one here, and leave it or stop it again.
+    """A pool on a cluster: `connected` to it, for as long as this is entered; raises as that."""
+    with connected(address, workers=workers, threads=threads) as ray:
+        yield RayPool(ray, threads)
+
+
+@contextlib.contextmanager
+def connected(
+    address: str, *, workers: int | None = None, threads: int = 1, extra: str = "ray"
+) -> Iterator[Any]:
+    """Connect to a cluster, or start one here; leave it or stop it again. Yields `ray`.
 
     A cluster that is started here listens on loopback, has no dashboard, and asks for a token.
 
     Args:
         address: `LOCAL`, "auto", or host:port.
         workers: cores of a local cluster in units of `threads`; None takes this machine's.
+        extra: of drive-rl, that brings Ray for what is to be done.
 
     Raises:
         DriveRLError: Ray is missing, the cluster does not answer, or has another version.
@@ -138,7 +164,7 @@ def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> I
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == LOCAL:
         keep_to_this_machine()
-    ray = needs("ray", "ray")
+    ray = needs("ray", extra)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == LOCAL:
         from drive_rl.cluster.pool import default_workers
@@ -151,18 +177,42 @@ def ray_pool(address: str, *, workers: int | None = None, threads: int = 1) -> I
     else:
         _reach(address)
         options["address"] = address
-    connected = ray.is_initialized()
+    before = ray.is_initialized()
     try:
-        if not connected:
+        if not before:
             ray.init(**options)
     except Exception as error:  # Ray raises many kinds: RuntimeError, ConnectionError, its own
         reason = " ".join(str(error).split())[:300]
         raise DriveRLError(f"Ray at {address!r}: {reason}") from None
     try:
-        yield RayPool(ray, threads)
+        yield ray
     finally:
-        if not connected:
+        if not before:
             ray.shutdown()
+
+
+def check_nodes(ray: Any) -> None:
+    """Ask every node for its versions, before work that needs them all.
+
+    Raises:
+        DriveRLError: a node has no drive-rl, or another version of what decides results.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask = ray.remote(num_cpus=0, max_retries=0)(_difference)
+    asked = [
+        ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(_versions())
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+    try:
+        different = [answer for answer in ray.get(asked) if answer is not None]
+    except ray.exceptions.RayError as error:
+        raise DriveRLError(_reason(error)) from None
+    if different:
+        raise DriveRLError(different[0])
 
 
 def keep_to_this_machine() -> None:

@@ -42,7 +42,7 @@ circle { fill: var(--alarm); } .limit { stroke: var(--alarm); stroke-dasharray: 
 <polyline points="{{ plot.points }}"/>
 {% for x, y in plot.alarms %}<circle cx="{{ x }}" cy="{{ y }}" r="3"/>{% endfor %}</svg>
 {% endfor %}
-<p>A point is a window, the dashed line the limit that one clean window in 500 exceeds.</p>
+<p>A point is a window, the dashed line the limit that one clean window in 1,000 exceeds.</p>
 </body></html>
 """
 

@@ -32,6 +32,9 @@ SCHEMA = 1
 RUN_FILE = "run.yaml"
 METRICS_FILE = "metrics.jsonl"
 
+TRAINER = "trainer"
+"""Key of run.yaml: the engine of the training, where it is not Stable-Baselines3."""
+
 _PACKAGES = {
     "drive_rl": "drive-rl",
     "torch": "torch",

@@ -16,7 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
-from drive_rl.errors import DriveRLError, Interrupted
+from drive_rl.errors import DriveRLError, Interrupted, UsageError
 from drive_rl.presets import PPOSpec, RunSpec
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import (
@@ -34,6 +34,7 @@ from drive_rl.training.loop import TrainingLoop
 from drive_rl.training.networks import resolve_network
 from drive_rl.training.progress import ProgressDisplay, default_progress
 from drive_rl.training.run import (
+    TRAINER,
     Run,
     check_available,
     default_path,
@@ -82,11 +83,11 @@ def train_run(
     check_available(path)
     device = choose_device(spec.device)
     with _environment(spec) as env:
-        spec = _resolved(spec, env)
+        spec = resolved(spec, env)
         check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)
         check_teachable(spec, env.vector_env)
         threads = spec.num_threads or default_threads(spec.agent.network.kind)
-        with _torch_threads(threads):
+        with torch_threads(threads):
             model = build_algorithm(spec, env, device)
             details = provenance(str(device), threads)
             if start is not None:
@@ -94,7 +95,7 @@ def train_run(
             run = Run.create(path, spec, env.observation_space, env.action_space, details)
             with RunLock(run.path):
                 _learn(run, model, env, None, display)
-    return _evaluated(run) if evaluate else run
+    return evaluated(run) if evaluate else run
 
 
 def resume(
@@ -109,18 +110,23 @@ def resume(
     except that a missing evaluation is made up for.
 
     Raises:
-        UsageError: no run folder.
+        UsageError: no run folder, or one of another trainer that was stopped.
         DriveRLError: another process is at work on it, or its checkpoint does not fit it.
     """
     display = progress or default_progress()
     run = Run.open(run_dir)
+    if TRAINER in run.details and max(run.steps(), default=0) < run.spec.agent.steps:
+        raise UsageError(
+            f"{run.path}: was trained by {run.details[TRAINER]}, whose state is not kept; "
+            f"`drive-rl train --from {run.path}` goes on from its weights"
+        )
     with RunLock(run.path):
-        checkpoint = run.newest()
+        checkpoint = run.newest(policy_only=TRAINER in run.details)
         if checkpoint is not None and checkpoint.step >= run.spec.agent.steps:
             display.message(f"{run.path}: finished, at step {checkpoint.step:,}")
         else:
             _continue(run, checkpoint, display)
-    return _evaluated(run) if evaluate else run
+    return evaluated(run) if evaluate else run
 
 
 def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay) -> None:
@@ -129,7 +135,7 @@ def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay)
     _warn_of_differences(run, device)
     recorded = run.details.get("torch_threads")
     threads = recorded if isinstance(recorded, int) and recorded > 0 else torch.get_num_threads()
-    with _environment(spec) as env, _torch_threads(threads):
+    with _environment(spec) as env, torch_threads(threads):
         if (env.observation_space, env.action_space) != (run.observation_space, run.action_space):
             raise DriveRLError(
                 f"{run.path}: {spec.env.id} has other observations or actions here than when the "
@@ -155,11 +161,11 @@ def _learn(
     agent = run.spec.agent
     checkpoints.sweep(run.checkpoints)
     if checkpoint is None:
-        env.seed(_environment_seed(run.spec.seed))
+        env.seed(environment_seed(run.spec.seed))
         statistics = {}
     else:
         statistics = restore(model, env, checkpoint)
-    with _explained_disk(run), StopRequest() as stop, contextlib.ExitStack() as closing:
+    with explained_disk(run), StopRequest() as stop, contextlib.ExitStack() as closing:
         log = MetricsLog(run, model.num_timesteps)
         closing.callback(log.close)
         closing.callback(display.close)
@@ -216,7 +222,7 @@ def _teach(
 
     follow_schedules(model, agent)
     # Far from the seeds of training and of evaluation.
-    seed = _environment_seed(run.spec.seed) + 10**9
+    seed = environment_seed(run.spec.seed) + 10**9
     figures = imitate(model, run.spec, seed, display.message, pause)
     loop.count_earlier_work(time.monotonic() - began)
     log.write(0, figures)
@@ -235,11 +241,11 @@ def _not_saved(run: Run, saved_step: int | None) -> str:
     return f"stopped at once; saved {where}; continue with `drive-rl resume {run.path}`"
 
 
-def _evaluated(run: Run) -> Run:
-    """Score the final policy into evaluation/final/, or read what is there."""
+def evaluated(run: Run) -> Run:
+    """Score the final policy of a training into evaluation/final/, or read what is there."""
     from drive_rl.evaluation.final import evaluate_run
 
-    with _explained_disk(run):
+    with explained_disk(run):
         run.evaluation = evaluate_run(run)
     return run
 
@@ -264,7 +270,7 @@ def _environment(spec: RunSpec) -> Iterator[SB3VecEnv]:
 
 
 @contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Sums are split by the number of threads, so it is part of what a resumed run must repeat."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
@@ -275,7 +281,7 @@ def _torch_threads(count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained_disk(run: Run) -> Iterator[None]:
+def explained_disk(run: Run) -> Iterator[None]:
     """A full disk as one clear line."""
     try:
         yield
@@ -290,13 +296,13 @@ def _explained_disk(run: Run) -> Iterator[None]:
         ) from error
 
 
-def _environment_seed(seed: int) -> int:
+def environment_seed(seed: int) -> int:
     """Where the training's episodes start: far from the small seeds that evaluations use."""
     drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
     return 10**6 + drawn % 10**9
 
 
-def _resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:
+def resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:
     """`spec` with what "auto" stood for, so that a later version resumes the same run."""
     observation_type = (spec.env.full_config.get("observation") or {}).get("type")
     network = resolve_network(spec.agent.network, env.observation_space, observation_type)

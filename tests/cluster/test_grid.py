@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from drive_rl.cluster.board import Board
 from drive_rl.cluster.grid import folder_lock, grid, make_tasks, parse_seeds
 from drive_rl.cluster.pool import Event, LocalPool, Told
-from drive_rl.cluster.tasks import RunTask, ShardTask, task_from_json, task_name
+from drive_rl.cluster.summary import render
+from drive_rl.cluster.tasks import RunTask, ShardTask, perform, task_from_json, task_name
 from drive_rl.errors import DriveRLError, Interrupted, UsageError
 
 ENV = """
@@ -77,6 +81,21 @@ class Recorder:
     def run(self, tasks: Sequence[RunTask | ShardTask], root: Path, told: Told) -> list[Event]:
         self.asked += tasks
         return [Event(tasks[k], "failed", "the disk is full") for k in self.broken]
+
+
+class Here:
+    """A pool that does its tasks in this process."""
+
+    def run(self, tasks: Sequence[RunTask | ShardTask], root: Path, told: Told) -> list[Event]:
+        events = []
+        for task in tasks:
+            try:
+                perform(task.model_dump_json(), str(root))
+                events.append(Event(task, "done"))
+            except DriveRLError as error:
+                events.append(Event(task, "failed", str(error)))
+            told(events[-1])
+        return [event for event in events if event.state == "failed"]
 
 
 def test_a_grid_gives_a_row_per_run_and_the_same_again_does_only_what_is_missing(
@@ -160,6 +179,66 @@ def test_ctrl_c_saves_what_runs_and_says_how_to_go_on(tmp_path: Path, small: str
     assert "the same command goes on" in said.splitlines()[-1]
     (log,) = out.glob("logs/*.log")
     assert "saved at step" in log.read_text()
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_is_lost(tmp_path: Path, small: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:  # a real one, of a size that the run's first files fit in
+        mounting = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+        subprocess.run(mounting, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small disk cannot be mounted here")
+    try:
+        settings: dict[str, Any] = {"steps": 64, "num_envs": 2, "overrides": SETTINGS}
+        with pytest.raises(
+            DriveRLError, match=r"no space left on the disk|No space left on device"
+        ):
+            grid([small], ["ppo"], [0], disk / "out", pool=Here(), **settings)
+        room = ["mount", "-o", "remount,size=20m", str(disk)]
+        subprocess.run(room, check=True, capture_output=True)
+        assert len(grid([small], ["ppo"], [0], disk / "out", pool=Here(), **settings)) == 1
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_grids_page_has_every_agent_and_run_and_no_script(tmp_path: Path) -> None:
+    rows = [
+        {"env": "<i>", "algo": algo, "seed": seed, "run": str(tmp_path / f"{algo}{seed}")}
+        | {"return": seed + 20.0, "crash_rate": 0.25, "speed": None}
+        for algo in ("ppo", "dqn")
+        for seed in (0, 1, 2)
+    ]
+    page = tmp_path / "ppo1" / "evaluation" / "final" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    text = render(rows, 7, tmp_path)
+    assert "6 of 7 runs" in text
+    assert text.count("<circle") == 6
+    assert "21.00 <small>20." in text
+    assert "<i>" not in text
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count('<a href="ppo1/evaluation/final/report.html">') == 1
+
+
+def test_the_table_of_tasks_shows_what_runs_how_far_it_is_and_what_ended(
+    tmp_path: Path, small: str
+) -> None:
+    tasks = make_tasks([small], ["ppo"], [0, 1, 2], steps=64)
+    said = io.StringIO()
+    with Board(tasks, tmp_path, said) as board:
+        board(Event(tasks[0], "running"))
+        folder = tmp_path / tasks[0].folder
+        folder.mkdir(parents=True)
+        (folder / "metrics.jsonl").write_text('{"step": 32, "return": 3.5, "speed": 25.0}\n')
+        board(Event(tasks[1], "failed", "the disk is full"))
+        shown = io.StringIO()
+        Console(file=shown, width=120).print(board.table())
+    table = shown.getvalue()
+    assert "1 running, 1 waiting, 1 failed" in table
+    assert "32 of 64" in table
+    assert "3.5" in table
+    assert "seed 1: failed: the disk is full" in said.getvalue()
 
 
 def test_what_fails_is_named_and_the_rest_is_kept(tmp_path: Path, small: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from drive_rl.cluster import pool_for
 from drive_rl.cluster.grid import make_tasks, write_results
 from drive_rl.cluster.pool import Event, LocalPool
-from drive_rl.cluster.ray_pool import RayPool, keep_to_this_machine, ray_pool
+from drive_rl.cluster.ray_pool import RayPool, check_nodes, keep_to_this_machine, ray_pool
 from drive_rl.errors import DriveRLError, UsageError
 from tests.cluster.test_grid import ENV, SETTINGS
 
@@ -43,11 +43,11 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()
 
 
-def added_node(cluster: Any, attempts: int = 3) -> Any:
+def added_node(cluster: Any, attempts: int = 3, **settings: Any) -> Any:
     """Another node; Ray gives each 30 s to start, which a busy machine may not keep."""
     for _ in range(attempts):
         try:
-            return cluster.add_node(num_cpus=1, **cluster.memory)
+            return cluster.add_node(num_cpus=1, **settings, **cluster.memory)
         except Exception as error:
             if "timed out" not in str(error):
                 raise
@@ -97,6 +97,22 @@ def test_a_node_with_another_version_says_so(cluster: Any, tmp_path: Path) -> No
     assert said is not None
     assert "torch" in said
     assert "not 1.0; install the same" in said
+
+
+def test_a_node_without_the_package_is_one_clear_line(cluster: Any, tmp_path: Path) -> None:
+    check_nodes(ray)
+    package = tmp_path / "drive_rl"
+    package.mkdir()
+    # What comes first on the path decides: there is no drive-rl for this node's processes.
+    (package / "__init__.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'drive_rl'\")"
+    )
+    node = added_node(cluster, env_vars={"PYTHONPATH": str(tmp_path)})
+    try:
+        with pytest.raises(DriveRLError, match="a node cannot import drive-rl; install the same"):
+            check_nodes(ray)
+    finally:
+        cluster.remove_node(node)
 
 
 def test_nobody_at_the_address_is_one_clear_line() -> None:
