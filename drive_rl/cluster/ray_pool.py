@@ -207,12 +207,15 @@ def check_nodes(ray: Any) -> None:
         for node in ray.nodes()
         if node["Alive"]
     ]
-    try:
-        different = [answer for answer in ray.get(asked) if answer is not None]
-    except ray.exceptions.RayError as error:
-        raise DriveRLError(_reason(error)) from None
-    if different:
-        raise DriveRLError(different[0])
+    for reference in asked:
+        try:
+            problem = ray.get(reference)
+        except ray.exceptions.TaskUnschedulableError:
+            continue  # a node that has just gone
+        except ray.exceptions.RayError as error:
+            problem = _reason(error)
+        if problem is not None:
+            raise DriveRLError(problem)
 
 
 def keep_to_this_machine() -> None:

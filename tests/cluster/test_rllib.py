@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from drive_rl.cluster.ray_pool import keep_to_this_machine
 from drive_rl.cluster.rllib.config import Layout, check_trainable, layout_of
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
@@ -26,6 +27,7 @@ from drive_rl.training.run import TRAINER, Run
 from drive_rl.training.session import resolved
 from tests.cluster.test_grid import ENV, SETTINGS
 
+keep_to_this_machine()  # before anything imports Ray, which reads these settings once
 try:
     importlib.import_module("ray.rllib.algorithms.ppo")
     missing = ""
