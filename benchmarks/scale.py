@@ -145,6 +145,7 @@ def _ray_costs(task: RunTask, root: Path, many: int = 2000, few: int = 16) -> di
             _timed(lambda: ray.wait(waiting, num_returns=many, timeout=0, fetch_local=False))
             for _ in range(5)
         ]
+        ray.get([fresh.remote(text, place) for _ in range(2)])  # the end of those that are there
         # Two at a time: a process' start is a core's work.
         process = _timed(lambda: ray.get([fresh.remote(text, place) for _ in range(few)])) * 2 / few
     return {
