@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+from stable_baselines3.common import env_checker
 
 import drive_rl
 from drive_rl.catalogue import scene_ids
@@ -38,13 +38,28 @@ def assert_same(one: Any, other: Any) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def check_rewards_of_many(obs: Any, env: Any, reward: float, info: dict[str, Any]) -> None:
+    """SB3's check of goal scenes, but for the last bit.
+
+    Its own asks a batch for the very bits of a single one, of random scenes; a BLAS adds up the
+    products of both in different orders, and in one scene of seven that shows.
+    """
+    goals = obs["achieved_goal"], obs["desired_goal"]
+    assert reward == env.compute_reward(*goals, info)
+    several = env.compute_reward(*(np.stack([goal, goal]) for goal in goals), np.array([info] * 2))
+    np.testing.assert_allclose(several, [reward, reward], rtol=1e-14)
+
+
 @pytest.mark.parametrize("name", scene_ids())
-def test_every_scene_passes_both_environment_checkers(name: str) -> None:
+def test_every_scene_passes_both_environment_checkers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env_checker, "_check_goal_env_compute_reward", check_rewards_of_many)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_env(drive_rl.make(name, engine="reference"), skip_render_check=True)
         if name not in REWARD_PER_AGENT:
-            check_env_for_sb3(drive_rl.make(name, engine="reference"))
+            env_checker.check_env(drive_rl.make(name, engine="reference"))
 
 
 @pytest.mark.parametrize("name", scene_ids())
