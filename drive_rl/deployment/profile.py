@@ -30,7 +30,7 @@ FloatArray = NDArray[np.float64]
 WINDOW = 200
 """Decisions that are looked at together."""
 
-DECISIONS = 96_000
+DECISIONS = 48_000
 IMAGE_DECISIONS = 32_000
 REFERENCE_ENGINE_DECISIONS = 8_000
 """Of clean traffic behind a profile; fewer where each costs more: of images, of highway-env."""

@@ -101,11 +101,14 @@ def test_a_node_with_another_version_says_so(cluster: Any, tmp_path: Path) -> No
 
 def test_a_node_without_the_package_is_one_clear_line(cluster: Any, tmp_path: Path) -> None:
     check_nodes(ray)
-    package = tmp_path / "drive_rl"
-    package.mkdir()
-    # What comes first on the path decides: there is no drive-rl for this node's processes.
-    (package / "__init__.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'drive_rl'\")"
+    # Ray puts the driver's own paths first in its workers', so on one machine a path is not enough.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Gone:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'drive_rl':\n"
+        "            raise ModuleNotFoundError(\"No module named 'drive_rl'\", name=name)\n"
+        "sys.meta_path.insert(0, Gone())\n"
     )
     node = added_node(cluster, env_vars={"PYTHONPATH": str(tmp_path)})
     try:
