@@ -164,11 +164,13 @@ def _nothing(text: str, root: str) -> None:
 def _start(task: RunTask, root: Path) -> None:
     """A worker process that finds its task done."""
     line = [sys.executable, "-m", "drive_rl.cluster.worker", str(root)]
-    said = subprocess.run(
-        line, input=task.model_dump_json().encode() + b"\n", capture_output=True, check=False
-    )
-    if said.returncode:
-        raise RuntimeError(said.stderr.decode())
+    with subprocess.Popen(line, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(task.model_dump_json().encode() + b"\n")
+        process.stdin.flush()
+        # Its end would say that nobody waits for the task.
+        if process.wait():
+            raise RuntimeError(f"the worker ended with {process.returncode}")
 
 
 def _done(pool: LocalPool, tasks: list[Any], root: Path) -> None:
