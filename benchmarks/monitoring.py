@@ -164,22 +164,27 @@ def _stripe(members: Members) -> Members:
 
 
 STATE_SHIFTS: list[Shift] = [
+    ("traffic a tenth denser", {"vehicles_density": 1.1}, None),
     ("traffic twice as dense", {"vehicles_density": 2.0}, None),
     ("traffic half as dense", {"vehicles_density": 0.5}, None),
     ("one lane less", {"lanes_count": 1}, None),
-    ("noise of 0.02 (of the range)", {}, _noise(0.02)),
+    ("noise of 0.002 (of the range)", {}, _noise(0.002)),
+    ("noise of 0.02", {}, _noise(0.02)),
     ("noise of 0.1", {}, _noise(0.1)),
     ("blind behind", {}, _blind_behind),
     ("other vehicles not seen", {}, _nothing_but_ego),
 ]
 ROAD_SHIFTS: list[Shift] = [
+    ("traffic a tenth denser", {"vehicles_density": 1.1}, None),
     ("traffic twice as dense", {"vehicles_density": 2.0}, None),
     ("traffic half as dense", {"vehicles_density": 0.5}, None),
     ("one lane less", {"lanes_count": 2}, None),
-    ("noise of 0.02 (of the range)", {}, _noise(0.02)),
+    ("noise of 0.002 (of the range)", {}, _noise(0.002)),
+    ("noise of 0.02", {}, _noise(0.02)),
     ("noise of 0.1", {}, _noise(0.1)),
 ]
 CAMERA_SHIFTS: list[Shift] = [
+    ("night (0.1)", {"randomization": {"night": 0.1}}, None),
     ("night (0.7)", {"randomization": {"night": 0.7}}, None),
     ("fog (0.02)", {"randomization": {"fog": 0.02}}, None),
     (
@@ -188,6 +193,7 @@ CAMERA_SHIFTS: list[Shift] = [
         None,
     ),
     ("traffic twice as dense", {"vehicles_density": 2.0}, None),
+    ("exposure down by a fiftieth", {}, _darker(0.98)),
     ("exposure down by a fifth", {}, _darker(0.8)),
     ("pixel noise of 20", {}, _noise(20.0)),
     ("dead rows", {}, _stripe),
