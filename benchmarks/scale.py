@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.written import machine, write_between
-from drive_rl.cluster.grid import Results, make_tasks
+from drive_rl.cluster.grid import make_tasks, result_row
 from drive_rl.cluster.pool import LocalPool
 from drive_rl.cluster.ray_pool import LOCAL, connected
 from drive_rl.cluster.tasks import RunTask, ShardTask
+from drive_rl.evaluation import read_evaluation
 from drive_rl.presets import load_environment
 
 NODES = (1, 10, 100, 1000)
@@ -54,6 +55,7 @@ class Costs:
         get: a result, in the driver.
         look: over the tasks that wait, for each of them.
         row: of results.csv, read from a finished run.
+        shard_read: a shard, when all are put together.
     """
 
     start: float
@@ -67,6 +69,7 @@ class Costs:
     get: float
     look: float
     row: float
+    shard_read: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +79,15 @@ class Kind:
     Attributes:
         seconds: of a task at work.
         saved_every: seconds between checkpoints: what a node that goes takes with it, at most.
+        noted: seconds of the driver for each task that has ended.
+        joined: seconds of the driver for each task when all have ended.
     """
 
     name: str
     seconds: float
     saved_every: float
+    noted: float = 0.0
+    joined: float = 0.0
 
 
 def main() -> None:
@@ -114,8 +121,9 @@ def measure(root: Path, steps: int) -> tuple[Costs, Any]:
     drive = _timed(lambda: _done(LocalPool(1), [shard], root))
     newest = max((root / task.folder / "checkpoints").glob("*/manifest.json"))
     written = sum(file.stat().st_size for file in newest.parent.iterdir())
-    results = Results(root, [task])
-    row = _timed(results.write)
+    row = _timed(lambda: [result_row(root, task) for _ in range(20)]) / 20
+    place = root / shard.folder
+    shard_read = _timed(lambda: [read_evaluation(place) for _ in range(20)]) / 20
     costs = Costs(
         start=again,
         steps_per_second=rate,
@@ -123,6 +131,7 @@ def measure(root: Path, steps: int) -> tuple[Costs, Any]:
         shard=max(drive - again, 0.0),
         checkpoint_bytes=written,
         row=row,
+        shard_read=shard_read,
         **_ray_costs(task, root),
     )
     (full,) = make_tasks(["highway-fast-v0"], ["ppo"], [0])
@@ -226,7 +235,9 @@ def simulate(
         heapq.heappush(free, end)
     ideal = float(work.sum()) / cores
     per_second = count / ended
-    busy = per_second * (costs.submit + costs.get + costs.row) + count / 2 * costs.look / LOOK
+    busy = per_second * (costs.submit + costs.get + kind.noted) + count / 2 * costs.look / LOOK
+    # Where the driver is behind, the last results are noted when it gets to them.
+    ended = ended * max(busy, 1.0) + count * kind.joined
     return {
         "cores": cores,
         "tasks": count,
@@ -244,8 +255,9 @@ def report(costs: Costs, spec: Any, where: str) -> list[str]:
         f"runs ({agent.algo} on {spec.env.id}, {agent.steps:,} steps)",
         agent.steps / costs.steps_per_second + costs.evaluation,
         agent.checkpoint_interval / costs.steps_per_second,
+        noted=costs.row,
     )
-    shard = Kind("shards of 1,000 episodes", costs.shard, costs.shard)
+    shard = Kind("shards of 1,000 episodes", costs.shard, costs.shard, joined=costs.shard_read)
     lines = [
         "",
         f"Written by `python -m benchmarks.scale --write` ({where}).",
@@ -264,7 +276,8 @@ def report(costs: Costs, spec: Any, where: str) -> list[str]:
         f"| Ray: a fresh process for a task | {costs.process:.2f} s |",
         f"| Ray: to get a result | {costs.get * 1e6:.0f} us |",
         f"| Ray: a look, for each task that waits | {costs.look * 1e6:.1f} us |",
-        f"| a row of results.csv | {costs.row * 1e3:.1f} ms |",
+        f"| a row of results.csv, read from a run | {costs.row * 1e3:.1f} ms |",
+        f"| a shard, read to put all together | {costs.shard_read * 1e3:.1f} ms |",
         "",
         f"Carried on, on paper: nodes of {CORES} cores, {PER_CORE} tasks for each core, durations "
         f"that deviate by {SPREAD:.0%}, a node lost every "
@@ -288,7 +301,7 @@ def report(costs: Costs, spec: Any, where: str) -> list[str]:
         task = kind.seconds + costs.start + costs.process
         started = task / costs.dispatch
         # The driver's work for each core that is kept busy [s of work in a second].
-        each = (costs.submit + costs.get + costs.row) / task + PER_CORE / 2 * costs.look / LOOK
+        each = (costs.submit + costs.get + kind.noted) / task + PER_CORE / 2 * costs.look / LOOK
         lines.append(
             f"- {kind.name}: one driver starts a task every {costs.dispatch * 1e6:.0f} us, so it "
             f"keeps up to {started:,.0f} cores busy; its own core is full of submitting, looking "
@@ -308,6 +321,10 @@ def report(costs: Costs, spec: Any, where: str) -> list[str]:
         f"{most / every:,.0f} checkpoints and {most * costs.checkpoint_bytes / every / 1e6:,.0f} "
         "MB a second, each flushed to disk before it is renamed. That is what a file server feels "
         "first; a larger agent.checkpoint_interval is what helps.",
+        f"- Putting shards together is one process' work, {costs.shard_read * 1e3:.0f} ms each: of "
+        f"{NODES[-1] * CORES * PER_CORE:,} shards "
+        f"{_duration(NODES[-1] * CORES * PER_CORE * costs.shard_read)}, in which the cluster has "
+        "nothing to do. It is what ends the shards' scaling; a larger shard has the same table.",
         "- The end: cores idle while the last tasks end. With ten times as many tasks for each "
         f"core, runs on 100 nodes have an efficiency of {long['efficiency']:.0%}.",
         "- A sweep draws its trials in rounds of four, so it keeps four cores busy at any size. "

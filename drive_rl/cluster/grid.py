@@ -217,7 +217,7 @@ class Results:
 
     def _look(self, name: str) -> None:
         if self._rows[name] is None:
-            self._rows[name] = _row(self._root, self._tasks[name])
+            self._rows[name] = result_row(self._root, self._tasks[name])
 
     def _write(self) -> list[dict[str, Any]]:
         rows = [row for row in self._rows.values() if row is not None]
@@ -235,11 +235,12 @@ def write_results(root: Path, tasks: Sequence[RunTask]) -> list[dict[str, Any]]:
     return Results(root, tasks).write()
 
 
-def _row(root: Path, task: RunTask) -> dict[str, Any] | None:
+def result_row(root: Path, task: RunTask) -> dict[str, Any] | None:
+    """A run's row of results.csv, or None where it is not done."""
     if not task.done(root):
         return None
     folder = root / task.folder
-    metrics = read_evaluation(folder / "evaluation" / FINAL).metrics
+    metrics = read_evaluation(folder / "evaluation" / FINAL, episodes=False).metrics
     figures = {name: metrics[name].to_json()["mean"] for name in ("return", "crash_rate", "speed")}
     return {
         "env": task.run.env.id,

@@ -24,8 +24,11 @@ _OF_A_POLICY = ("name", "kind", "engine", "metrics", "about")
 _OWN_FIELDS = ("schema", "env", "episodes", "seed", "policies")
 
 
-def read_evaluation(folder: str | os.PathLike[str]) -> Evaluation:
+def read_evaluation(folder: str | os.PathLike[str], *, episodes: bool = True) -> Evaluation:
     """The evaluation that was written to `folder`.
+
+    Args:
+        episodes: also the table of episodes, which takes most of the time.
 
     Raises:
         UsageError: there is none.
@@ -41,7 +44,7 @@ def read_evaluation(folder: str | os.PathLike[str]) -> Evaluation:
             raise DriveRLError(
                 f"{report}: has schema {document['schema']}; this version reads {SCHEMA}"
             )
-        columns = _columns(table)
+        columns = _columns(table) if episodes else {}
         return Evaluation(
             env=str(document["env"]),
             num_episodes=int(document["episodes"]),
