@@ -23,7 +23,7 @@ import numpy as np
 from numba.core import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-from drive_rl.simulator.rounding import roundings
+from drive_rl.simulator.rounding import ways
 
 DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -63,10 +63,13 @@ def cache_folder(source: Path) -> Path | None:
     here = Path(__file__).parent
     digest = hashlib.sha256()
     cpu = str(config.CPU_NAME or llvmlite.binding.get_host_cpu_name())
-    rounding = str(roundings())  # OPENBLAS_CORETYPE may choose another
-    for part in (numba.__version__, np.__version__, llvmlite.__version__, cpu, rounding):
+    versions = (numba.__version__, np.__version__, llvmlite.__version__)
+    for part in (*versions, cpu, ways()):  # variables can make numpy take another way
         digest.update(part.encode() + b"\0")
-    for folder in sorted({here, source}):
+    package = here.parent
+    # A kernel of somebody else's may be made of any helpers here
+    folders = {here, source} if source.is_relative_to(package) else {package, source}
+    for folder in sorted(folders):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from drive_rl.simulator import elementary
 from drive_rl.simulator.jit import inlined
 
 # Below this, sin(x), tan(x), asin(x) and atan(x) round to x and cos(x) to 1 in double precision
@@ -57,17 +58,17 @@ def cos(x: float) -> float:
 
 @inlined
 def tan(x: float) -> float:
-    return x if -TINY < x < TINY else math.tan(x)
+    return x if -TINY < x < TINY else elementary.tan(x)
 
 
 @inlined
 def asin(x: float) -> float:
-    return x if -TINY < x < TINY else math.asin(x)
+    return x if -TINY < x < TINY else elementary.asin(x)
 
 
 @inlined
 def atan(x: float) -> float:
-    return x if -TINY < x < TINY else math.atan(x)
+    return x if -TINY < x < TINY else elementary.atan(x)
 
 
 @inlined

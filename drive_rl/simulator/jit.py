@@ -1,8 +1,9 @@
 """The one place where compilation is decided: options, and which functions are kept on disk.
 
-`jit` marks a helper that other compiled functions call, `bare` one that needs no memory, `inlined`
-and `merged` short ones that are copied into their callers. `kernel` marks an entry point that
-Python calls with a range of environments: it releases the GIL and is cached on disk.
+`jit` marks a helper that other compiled functions call, `bare` one that needs no memory,
+`streaming` a loop over arrays, `inlined` and `merged` short ones that are copied into their
+callers. `kernel` marks an entry point that Python calls with a range of environments: it releases
+the GIL and is cached on disk.
 
 Fastmath stays off: the simulator must take the same decisions as highway-env, so the order of
 floating-point operations is part of the contract.
@@ -16,6 +17,8 @@ from typing import Any
 
 import numba
 from numba.core import config
+from numba.core.cpu import CPUTargetOptions
+from numba.core.options import TargetOptions
 
 from drive_rl.simulator import cache
 
@@ -64,6 +67,19 @@ def bare(function: Function) -> Function:
     A helper that returns an array (or a tuple of them) has to be a `jit`.
     """
     return _helper(function, _nrt=False)
+
+
+# numba has the flag and no word for it
+CPUTargetOptions.noalias = TargetOptions.Mapping("noalias")
+
+
+def streaming(function: Function) -> Function:
+    """A `bare` helper whose arrays do not overlap: where it reads, nothing is written meanwhile.
+
+    A loop over such arrays becomes vector instructions even where it looks places up in a table,
+    which halves the time of a texture's pixel.
+    """
+    return _helper(function, _nrt=False, noalias=True)
 
 
 def inlined(function: Function) -> Function:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from drive_rl.simulator.elementary import atan, atan2
 from drive_rl.simulator.geometry import wrap_to_pi
 from drive_rl.simulator.jit import bare, inlined
 from drive_rl.simulator.products import dot, norm
@@ -306,7 +307,7 @@ def _curved_local_coordinates(samples, row, x, y):  # type: ignore[no-untyped-de
         lateral = dot(dx, -row.direction_y, dy, row.direction_x)
         shift = row.amplitude * math.sin(row.pulsation * longitudinal + row.phase)
         return longitudinal, lateral - shift
-    phi = row.phase + wrap_to_pi(math.atan2(dy, dx) - row.phase)
+    phi = row.phase + wrap_to_pi(atan2(dy, dx) - row.phase)
     longitudinal = row.turn * (phi - row.phase) * row.radius
     lateral = row.turn * (row.radius - norm(dx, dy))
     return longitudinal, lateral
@@ -383,7 +384,7 @@ def heading_at(network, lane, longitudinal):  # type: ignore[no-untyped-def]
 def _curved_heading_at(samples, row, longitudinal):  # type: ignore[no-untyped-def]
     if row.kind == SINE:
         slope = row.amplitude * row.pulsation * math.cos(row.pulsation * longitudinal + row.phase)
-        return row.heading + math.atan(slope)
+        return row.heading + atan(slope)
     if row.kind == CIRCULAR:
         return row.turn * longitudinal / row.radius + row.phase + math.pi / 2 * row.turn
     # Poses stand one metre apart
@@ -391,7 +392,7 @@ def _curved_heading_at(samples, row, longitudinal):  # type: ignore[no-untyped-d
     if longitudinal >= 0.0:
         k = min(int(longitudinal), row.num_samples - 1)
     pose = samples[row.first_sample + k]
-    return math.atan2(pose[3], pose[2])
+    return atan2(pose[3], pose[2])
 
 
 @bare

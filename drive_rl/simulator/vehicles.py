@@ -7,6 +7,7 @@ import math
 from drive_rl.simulator import geometry, random
 from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
+from drive_rl.simulator.elementary import atan2
 from drive_rl.simulator.geometry import clip, set_heading
 from drive_rl.simulator.jit import bare, inlined
 from drive_rl.simulator.products import turned
@@ -197,8 +198,8 @@ def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # typ
         f_front = -lateral_speed - inertia / half * yaw_rate
         f_rear = -lateral_speed + inertia / half * yaw_rate
     else:
-        slip_front = math.atan2(lateral_speed + half * yaw_rate, speed)
-        slip_rear = math.atan2(lateral_speed - half * yaw_rate, speed)
+        slip_front = atan2(lateral_speed + half * yaw_rate, speed)
+        slip_rear = atan2(lateral_speed - half * yaw_rate, speed)
         f_front = 2 * friction * (vehicle.steering - slip_front)
         f_rear = 2 * friction * (0.0 - slip_rear)
     c, s = math.cos(heading), math.sin(heading)

@@ -12,6 +12,8 @@ import pytest
 from drive_rl.environments.compiled import CompiledVectorEnv
 from drive_rl.environments.vector import make_reference_env
 from drive_rl.presets import load_environment
+from drive_rl.simulator import elementary
+from drive_rl.simulator.jit import kernel
 from drive_rl.simulator.rounding import (
     FIRST_WHOLE,
     PLAIN,
@@ -81,3 +83,18 @@ def test_whatever_kernel_the_blas_takes_its_rounding_is_found(kernel: str) -> No
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-600:]
     assert set(roundings()) <= {PLAIN, FIRST_WHOLE, SECOND_WHOLE}
+
+
+@kernel
+def _all_of_them(ys, xs, out):
+    for k in range(ys.shape[0]):
+        out[0, k], out[1, k] = elementary.tan(ys[k]), elementary.asin(ys[k] / 3.0)
+        out[2, k], out[3, k] = elementary.atan(ys[k]), elementary.atan2(ys[k], xs[k])
+
+
+def test_functions_of_angles_are_numpys_to_the_bit() -> None:
+    ys, xs = np.random.default_rng(0).uniform(-3, 3, (2, 5000))
+    out = np.zeros((4, 5000))
+    _all_of_them(ys, xs, out)
+    expected = np.tan(ys), np.arcsin(ys / 3.0), np.arctan(ys), np.arctan2(ys, xs)
+    np.testing.assert_array_equal(out, expected)
