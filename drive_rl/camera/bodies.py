@@ -10,12 +10,12 @@ from drive_rl.camera import shapes
 from drive_rl.camera.pixels import mix, packed
 from drive_rl.camera.raster import add_polygon, project, signed_area
 from drive_rl.simulator import state as st
-from drive_rl.simulator.jit import bare
+from drive_rl.simulator.jit import bare, inlined
 
 BRAKING = -1.0  # brake lights are on below this acceleration [m/s2]
 MAX_SHOWN = 64  # the nearest bodies of a picture
 SHADOW_REACH = 70.0  # [m]
-PLAIN_BEYOND = 110.0  # bodies further away show neither roof nor lights [m]
+ROOFS_FROM, LIGHTS_FROM = 2.0, 1.0  # narrower bodies show no roof, or no lights [px]
 
 BODY_DTYPE = np.dtype(
     [
@@ -144,7 +144,7 @@ def draw_shadows(bodies, count, view, look, shadow):  # type: ignore[no-untyped-
             _cast(body, view, dx, dy, look.sun_shadow, shadow)
 
 
-@bare
+@inlined
 def _shadow_quad(body, view, size, dx, dy, weight, shadow):  # type: ignore[no-untyped-def]
     for c in range(4):
         _foot_corner(body, view, c, size, c, dx, dy)
@@ -152,7 +152,7 @@ def _shadow_quad(body, view, size, dx, dy, weight, shadow):  # type: ignore[no-u
     add_polygon(shadow, view.points, count, weight)
 
 
-@bare
+@inlined
 def _foot_corner(body, view, k, size, c, dx, dy):  # type: ignore[no-untyped-def]
     """Corner k of the polygon in hand becomes corner c of the body's rectangle, moved."""
     a = body.half_length * size * (1.0 if c == 0 or c == 1 else -1.0)
@@ -162,7 +162,7 @@ def _foot_corner(body, view, k, size, c, dx, dy):  # type: ignore[no-untyped-def
     view.corners[k, 2] = 0.0
 
 
-@bare
+@inlined
 def _cast(body, view, dx, dy, weight, shadow):  # type: ignore[no-untyped-def]
     """The rectangle swept along (dx, dy): a hexagon, which leaves out two of eight corners."""
     # In the body's own axes: which corner lies furthest along the sweep, and which the least
@@ -193,8 +193,11 @@ def draw_bodies(bodies, count, view, look, cover, picture):  # type: ignore[no-u
             _draw_goal(body, view, look, cover, picture)
             continue
         fog = _fog(look, body.distance)
+        wide = 2.0 * body.half_width / view.metres_per_pixel  # [px]
+        if not view.plan:
+            wide /= max(body.distance, view.near)
         level = 0
-        while level < 2 and body.distance < shapes.LEVEL_REACH[level + 1]:
+        while level < 2 and wide > shapes.LEVEL_WIDTH[level + 1]:
             level += 1
         if view.plan:
             level = 1
@@ -203,8 +206,10 @@ def draw_bodies(bodies, count, view, look, cover, picture):  # type: ignore[no-u
             quad = shapes.QUADS[q]
             if quad.level > level:
                 continue
-            if body.distance > PLAIN_BEYOND and not view.plan:
-                if quad.normal == shapes.UP or quad.material == shapes.TAIL_LIGHT:
+            if wide < ROOFS_FROM and not view.plan:
+                if quad.normal == shapes.UP:
+                    continue
+                if quad.material == shapes.TAIL_LIGHT and wide < LIGHTS_FROM:
                     continue
             for c in range(4):
                 a = quad.corners[c, 0] * body.half_length
@@ -222,7 +227,7 @@ def draw_bodies(bodies, count, view, look, cover, picture):  # type: ignore[no-u
             fill(cover, view.points, corners, mix(color, look.fog_color, fog), 256, picture)
 
 
-@bare
+@inlined
 def _faces(view):  # type: ignore[no-untyped-def]
     """Does the quad in hand face the camera? Its corners run clockwise seen from outside."""
     c = view.corners
@@ -307,7 +312,7 @@ def _paint(body, look, shade):  # type: ignore[no-untyped-def]
     return packed(int(red * shade), int(green * shade), int(blue * shade))
 
 
-@bare
+@inlined
 def _draw_goal(body, view, look, cover, picture):  # type: ignore[no-untyped-def]
     """A goal is painted on the ground."""
     for c in range(4):

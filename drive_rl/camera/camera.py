@@ -78,7 +78,10 @@ class Camera:
         roads = self._surfaces.road
         more = _textures_of(_of_side(tiles, int(roads.side[0])), self.options)
         first = len(roads.texels)
-        roads = roads._replace(texels=np.concatenate([roads.texels, more.texels]))
+        roads = roads._replace(
+            texels=np.concatenate([roads.texels, more.texels]),
+            smooth=np.concatenate([roads.smooth, more.smooth]),
+        )
         self._surfaces = self._surfaces._replace(road=roads)
         self.road_names = np.concatenate([self.road_names, np.asarray(names, np.str_)])
         return first

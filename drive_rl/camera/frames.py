@@ -17,11 +17,11 @@ from drive_rl.camera.bodies import (
     snapped,
 )
 from drive_rl.camera.ground import STRIPE_SPACING
-from drive_rl.camera.lens import draw_rain, expose
+from drive_rl.camera.lens import BORDER, draw_rain, expose
 from drive_rl.camera.look import LOOK_DTYPE, make_look
 from drive_rl.camera.marks import draw_ground
 from drive_rl.camera.projection import NEAR, Pose, orthographic, perspective
-from drive_rl.camera.scenery import draw_scenery
+from drive_rl.camera.scenery import LINES, STRIDE, draw_scenery
 from drive_rl.camera.sky import SKY_COLORS
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.state import road_of
@@ -56,12 +56,18 @@ class Surfaces(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Coverage, each (height, width + 2) f4, empty between frames."""
+    """Coverage, each (height, width + 2, or 3 to make it even) f4, empty between frames.
+
+    The ground's also as integers of two columns each, in which what is empty is found sooner.
+    """
 
     road: Any
     marking: Any
     shadow: Any
     body: Any
+    road_bits: Any  # (height, half as many) i8
+    marking_bits: Any
+    shadow_bits: Any
 
 
 class View(NamedTuple):
@@ -79,10 +85,11 @@ class View(NamedTuple):
     metres_per_pixel: float  # at 1 m ahead, or of a top view
     corners: Any  # (8, 3) f8: the polygon in hand, relative to the foot
     points: Any  # (16, 2) f8: and on the screen
-    columns: Any  # (width,) f8: headlights
+    columns: Any  # (width,) i8: headlights, of 256
     trees: Any  # (width,) f8
     clouds: Any  # (width,) i8
     sky: Any  # (SKY_COLORS,) i8, packed
+    lines: Any  # (LINES, width in strides) i8: the row in hand, see `scenery`
 
 
 class Scratch(NamedTuple):
@@ -90,7 +97,7 @@ class Scratch(NamedTuple):
 
     masks: Masks
     picture: Any  # (height, width) i8, packed
-    planes: Any  # (2, height, width) f4
+    planes: Any  # (4, height, width + 2 * BORDER) f4
     bodies: Any  # (MAX_SHOWN,) BODY_DTYPE
     look: Any  # (1,) LOOK_DTYPE
     foot: Any
@@ -102,18 +109,17 @@ class Scratch(NamedTuple):
     trees: Any
     clouds: Any
     sky: Any
+    lines: Any
 
 
 def make_scratch(width: int, height: int) -> Scratch:
     """Room to render frames in; one per thread."""
 
-    def mask() -> Any:
-        return np.zeros((height, width + 2), np.float32)
-
+    masks = np.zeros((4, height, width + 2 + width % 2), np.float32)
     return Scratch(
-        masks=Masks(mask(), mask(), mask(), mask()),
+        masks=Masks(*masks, *masks[:3].view(np.int64)),
         picture=np.zeros((height, width), np.int64),
-        planes=np.zeros((2, height, width), np.float32),
+        planes=np.zeros((4, height, width + 2 * BORDER), np.float32),
         bodies=np.zeros(MAX_SHOWN, BODY_DTYPE).view(np.recarray),
         look=np.zeros(1, LOOK_DTYPE).view(np.recarray),
         foot=np.zeros(2),
@@ -121,10 +127,11 @@ def make_scratch(width: int, height: int) -> Scratch:
         ground=np.zeros((3, 3)),
         corners=np.zeros((8, 3)),
         points=np.zeros((16, 2)),
-        columns=np.zeros(width),
+        columns=np.zeros(width, np.int64),
         trees=np.zeros(width),
         clouds=np.zeros(width, np.int64),
         sky=np.zeros(SKY_COLORS, np.int64),
+        lines=np.zeros((LINES, -(-width // STRIDE) * STRIDE), np.int64),
     )
 
 
@@ -212,7 +219,7 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
         return View(
             foot, scratch.lens, scratch.ground, 1e6, turn, True, 0.5, reach, reach,
             1.0 / scaling, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-            scratch.clouds, scratch.sky,
+            scratch.clouds, scratch.sky, scratch.lines,
         )  # fmt: skip
     cos, sin = math.cos(heading), math.sin(heading)
     foot[0] += cos * optics.ahead - sin * optics.right
@@ -228,5 +235,5 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
     return View(
         foot, scratch.lens, scratch.ground, up, heading, False, NEAR, REACH, detail,
         1.0 / focal, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-        scratch.clouds, scratch.sky,
+        scratch.clouds, scratch.sky, scratch.lines,
     )  # fmt: skip

@@ -9,6 +9,7 @@ its length that is painted, which is what its stripes would average to.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +76,11 @@ def make_ground(road_network: Any) -> Ground:
     stripes: list[tuple[float, ...]] = []
     lanes = lanes_of(road_network)
     pieces.extend(_pavement_of_bays(lanes))
-    for lane in lanes:
+    for side_by_side in _carriageways(road_network):
+        lane = side_by_side[0]
+        if len(side_by_side) > 1:
+            pieces.append(_straight_road(side_by_side))
+            continue
         spots = _along(lane, 0.0, lane.length)
         widths = [lane.width_at(s) / 2 + SHOULDER for s in spots]
         pieces.extend(_strip(lane, spots, 0, widths, (1.0, 1.0), ROAD, OVERLAP))
@@ -93,6 +98,45 @@ def make_ground(road_network: Any) -> Ground:
         pieces=np.array(pieces, PIECE_DTYPE).view(np.recarray),
         stripes=np.array(stripes, STRIPES_DTYPE).view(np.recarray),
     )
+
+
+def _carriageways(road_network: Any) -> list[list[Any]]:
+    """Lanes by themselves, but straight ones that lie evenly side by side together."""
+    found = []
+    for roads in road_network.graph.values():
+        for side_by_side in roads.values():
+            if all(_is_straight(lane) for lane in side_by_side) and _is_rectangle(side_by_side):
+                found.append(list(side_by_side))
+            else:
+                found.extend([lane] for lane in side_by_side)
+    return found
+
+
+def _is_rectangle(side_by_side: list[Any]) -> bool:
+    """Do straight lanes make one rectangle, each touching the next one?"""
+    first = side_by_side[0]
+    middle = 0.0
+    for before, lane in pairwise(side_by_side):
+        middle += (before.width_at(0.0) + lane.width_at(0.0)) / 2
+        for s in (0.0, first.length):
+            if not np.allclose(lane.position(s, 0.0), first.position(s, middle), atol=1e-6):
+                return False
+        if abs(lane.length - first.length) > 1e-6:
+            return False
+    return True
+
+
+def _straight_road(side_by_side: list[Any]) -> tuple[Any, ...]:
+    """One quad for lanes that make a rectangle."""
+    first, last = side_by_side[0], side_by_side[-1]
+    left = -first.width_at(0.0) / 2 - SHOULDER
+    right = last.width_at(0.0) / 2 + SHOULDER
+    begin, end = -OVERLAP, first.length + OVERLAP
+    corners = [
+        first.position(begin, left), first.position(end, left),
+        last.position(end, right), last.position(begin, right),
+    ]  # fmt: skip
+    return _piece(np.array(corners, np.float64), (1.0, 1.0), ROAD)
 
 
 def _is_straight(lane: Any) -> bool:

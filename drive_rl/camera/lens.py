@@ -9,9 +9,11 @@ import numpy as np
 
 from drive_rl.camera.bodies import mixed_bits
 from drive_rl.camera.pixels import mix, packed
-from drive_rl.simulator.jit import bare
+from drive_rl.simulator.jit import bare, inlined, streaming
 
-NOISE_LENGTH = 1 << 16
+NOISE_STARTS = 1 << 12  # places in the noise at which a line of it may begin
+NOISE_LENGTH = NOISE_STARTS + 2048  # and as many more as a picture is wide
+BORDER = 2  # columns beside a plane, for the taps beyond it
 
 RAIN_STREAKS = 0.011  # streaks per pixel in heavy rain
 
@@ -43,89 +45,99 @@ def draw_rain(look, picture):  # type: ignore[no-untyped-def]
 def expose(look, picture, noise, planes, out):  # type: ignore[no-untyped-def]
     """Write a picture as it leaves the camera.
 
-    In single precision throughout, which the compiler turns into vectors: integers of 32 bits
-    would be widened, and blurring took four times as long.
+    In single precision throughout: integers of 32 bits would be widened, and take four times as
+    long.
 
     Args:
         picture: (height, width), packed.
-        planes: (2, height, width) f4, scratch.
+        planes: (4, height, width + 2 * BORDER) f4, scratch.
         out: (channels, height, width) u1: red, green, blue, or grey.
     """
+    taps = _taps(look.blur)
+    sensor = (np.float32(look.gain), np.float32(look.offset + 0.5), np.float32(look.noise))
+    if out.shape[0] == 1:
+        _unpack_gray(picture, planes[0])
+    else:
+        _unpack(picture, planes[0], planes[1], planes[2])
+    blurred = planes[3]
+    for channel in range(out.shape[0]):
+        _blur_across(planes[channel], taps, blurred)
+        key = (look.frame_key, channel + 1)
+        _develop(blurred, taps, sensor, noise, key, out[channel])
+
+
+@inlined
+def _taps(deviation):  # type: ignore[no-untyped-def]
+    """A Gaussian of five taps: its middle, the two beside it, and the outer two."""
+    if deviation <= 0.05:
+        return np.float32(1.0), np.float32(0.0), np.float32(0.0)
+    side = math.exp(-0.5 / (deviation * deviation))
+    far = math.exp(-2.0 / (deviation * deviation))
+    total = 1.0 + 2.0 * side + 2.0 * far
+    return np.float32(1.0 / total), np.float32(side / total), np.float32(far / total)
+
+
+@streaming
+def _unpack(picture, red, green, blue):  # type: ignore[no-untyped-def]
+    """The colours of a picture, each with a border of its own first and last columns."""
     height, width = picture.shape
-    channels = out.shape[0]
-    plane, scratch = planes[0], planes[1]
-    for channel in range(channels):
-        if channels == 1:
-            for row in range(height):
-                pixels, line = picture[row], plane[row]
-                for column in range(width):
-                    p = pixels[column]
-                    gray = 77 * (p & 255) + 150 * (p >> 16 & 255) + 29 * (p >> 32 & 255)
-                    line[column] = np.float32(np.int32(gray >> 8))
-        else:
-            bits = 16 * channel
-            for row in range(height):
-                pixels, line = picture[row], plane[row]
-                for column in range(width):
-                    line[column] = np.float32(np.int32(pixels[column] >> bits & 255))
-        if look.blur > 0.05:
-            _blur(plane, scratch, look.blur)
-        _develop(look, plane, noise, channel, out[channel])
-
-
-@bare
-def _blur(plane, scratch, deviation):  # type: ignore[no-untyped-def]
-    """A Gaussian of five taps, or of three where the outer two would not show; edges repeat."""
-    height, width = plane.shape
-    a = math.exp(-0.5 / (deviation * deviation))
-    b = math.exp(-2.0 / (deviation * deviation))
-    if b < 0.002:
-        b = 0.0
-    total = 1.0 + 2.0 * a + 2.0 * b
-    middle, side, far = np.float32(1.0 / total), np.float32(a / total), np.float32(b / total)
     for row in range(height):
-        line, result = plane[row], scratch[row]
-        if b == 0.0:
-            for column in range(width - 2):
-                result[column + 1] = middle * line[column + 1] + side * (
-                    line[column] + line[column + 2]
-                )
-        else:
-            for column in range(width - 4):
-                result[column + 2] = (
-                    middle * line[column + 2]
-                    + side * (line[column + 1] + line[column + 3])
-                    + far * (line[column] + line[column + 4])
-                )
-            result[1], result[width - 2] = line[1], line[width - 2]
-        result[0], result[width - 1] = line[0], line[width - 1]
-    for row in range(height):
-        up, upper = scratch[max(row - 1, 0)], scratch[max(row - 2, 0)]
-        down, lower = scratch[min(row + 1, height - 1)], scratch[min(row + 2, height - 1)]
-        line, result = scratch[row], plane[row]
-        if b == 0.0:
-            for column in range(width):
-                result[column] = middle * line[column] + side * (up[column] + down[column])
-            continue
         for column in range(width):
-            result[column] = (
-                middle * line[column]
-                + side * (up[column] + down[column])
-                + far * (upper[column] + lower[column])
+            pixel = picture[row, column]
+            red[row, column + BORDER] = np.float32(np.int32(pixel & 255))
+            green[row, column + BORDER] = np.float32(np.int32(pixel >> 16 & 255))
+            blue[row, column + BORDER] = np.float32(np.int32(pixel >> 32 & 255))
+        for plane in (red, green, blue):
+            _repeat_ends(plane[row])
+
+
+@streaming
+def _unpack_gray(picture, plane):  # type: ignore[no-untyped-def]
+    height, width = picture.shape
+    for row in range(height):
+        for column in range(width):
+            p = picture[row, column]
+            value = 77 * (p & 255) + 150 * (p >> 16 & 255) + 29 * (p >> 32 & 255)
+            plane[row, column + BORDER] = np.float32(np.int32(value >> 8))
+        _repeat_ends(plane[row])
+
+
+@inlined
+def _repeat_ends(line):  # type: ignore[no-untyped-def]
+    end = line.shape[0] - BORDER
+    for column in range(BORDER):
+        line[column] = line[BORDER]
+        line[end + column] = line[end - 1]
+
+
+@streaming
+def _blur_across(plane, taps, out):  # type: ignore[no-untyped-def]
+    middle, side, far = taps
+    for row in range(plane.shape[0]):
+        for column in range(plane.shape[1] - 2 * BORDER):
+            out[row, column] = (
+                middle * plane[row, column + 2]
+                + side * (plane[row, column + 1] + plane[row, column + 3])
+                + far * (plane[row, column] + plane[row, column + 4])
             )
 
 
-@bare
-def _develop(look, plane, noise, channel, out):  # type: ignore[no-untyped-def]
-    """Exposure, contrast, noise, and eight bits."""
-    height, width = plane.shape
-    gain, offset = np.float32(look.gain), np.float32(look.offset + 0.5)
-    amount = np.float32(look.noise)
+@streaming
+def _develop(plane, taps, sensor, noise, key, out):  # type: ignore[no-untyped-def]
+    """Blur down the columns, whose ends repeat; exposure, contrast, noise, and eight bits."""
+    height, width = out.shape
+    middle, side, far = taps
+    gain, offset, amount = sensor
     for row in range(height):
-        line, result = plane[row], out[row]
-        bits = mixed_bits(look.frame_key ^ (row * 4 + channel + 1))
-        grains = noise[bits % (NOISE_LENGTH - width) :]
+        upper, up = max(row - 2, 0), max(row - 1, 0)
+        down, lower = min(row + 1, height - 1), min(row + 2, height - 1)
+        grain = mixed_bits(key[0] ^ (row * 4 + key[1])) & NOISE_STARTS - 1
         for column in range(width):
-            value = line[column] * gain + offset + grains[column] * amount
+            value = (
+                middle * plane[row, column]
+                + side * (plane[up, column] + plane[down, column])
+                + far * (plane[upper, column] + plane[lower, column])
+            )
+            value = value * gain + offset + noise[grain + column] * amount
             value = min(max(value, np.float32(0.0)), np.float32(255.0))
-            result[column] = np.uint8(np.int32(value))
+            out[row, column] = np.uint8(np.int32(value))

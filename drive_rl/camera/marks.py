@@ -13,7 +13,7 @@ from drive_rl.camera.ground import (
     stripe_range,
 )
 from drive_rl.camera.raster import add_polygon, project
-from drive_rl.simulator.jit import bare
+from drive_rl.simulator.jit import bare, inlined
 
 
 @bare
@@ -42,7 +42,7 @@ def draw_ground(ground, view, road, marking):  # type: ignore[no-untyped-def]
         _draw_stripes(ground.stripes[k], view, marking)
 
 
-@bare
+@inlined
 def _draw_stripes(line, view, marking):  # type: ignore[no-untyped-def]
     """Single stripes near the camera, and beyond them the average of stripes and gaps."""
     foot = view.foot
@@ -52,6 +52,11 @@ def _draw_stripes(line, view, marking):  # type: ignore[no-untyped-def]
     first, last = stripe_range(line, foot[0], foot[1], view.detail)
     for k in range(first, last):
         start = k * STRIPE_SPACING
+        # Within its length of a stripe that is behind the camera: nothing to project
+        dx, dy = line.x + line.cos * start - foot[0], line.y + line.sin * start - foot[1]
+        ahead = view.lens[2, 0] * dx + view.lens[2, 1] * dy + view.lens[2, 3]
+        if ahead + STRIPE_LENGTH + MARKING_WIDTH < view.near:
+            continue
         _draw_line(line, start, min(start + STRIPE_LENGTH, line.length), 1.0, view, marking)
     if view.detail < view.reach:
         _draw_line(line, 0.0, first * STRIPE_SPACING, STRIPE_SHARE, view, marking)
@@ -59,7 +64,7 @@ def _draw_stripes(line, view, marking):  # type: ignore[no-untyped-def]
         _draw_line(line, rest, line.length, STRIPE_SHARE, view, marking)
 
 
-@bare
+@inlined
 def _draw_line(line, start, end, weight, view, marking):  # type: ignore[no-untyped-def]
     if end <= start:
         return
@@ -74,7 +79,7 @@ def _draw_line(line, start, end, weight, view, marking):  # type: ignore[no-unty
     add_polygon(marking, view.points, count, weight)
 
 
-@bare
+@inlined
 def _corner(view, k, x, y):  # type: ignore[no-untyped-def]
     """Set corner k of the polygon in hand: a point of the ground."""
     view.corners[k, 0], view.corners[k, 1] = x - view.foot[0], y - view.foot[1]

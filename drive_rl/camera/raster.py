@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 
-from drive_rl.simulator.jit import bare
+from drive_rl.simulator.jit import bare, inlined
 
 
 @bare
@@ -42,7 +42,7 @@ def add_edge(cover, x0, y0, x1, y1, weight):  # type: ignore[no-untyped-def]
         _add_span(cover[row], width, left, right, share)
 
 
-@bare
+@inlined
 def _add_span(cover, width, left, right, share):  # type: ignore[no-untyped-def]
     """One row's part of an edge, that runs evenly from `left` to `right`."""
     if right <= 0.0:
@@ -146,7 +146,7 @@ def project(lens, near, corners, count, points):  # type: ignore[no-untyped-def]
     return found
 
 
-@bare
+@inlined
 def _row(lens, row, corners, k):  # type: ignore[no-untyped-def]
     return (
         lens[row, 0] * corners[k, 0]

@@ -1,9 +1,9 @@
 """Colours the ground and the sky: textures, markings, shadows, haze, headlights, trees, clouds.
 
-This is the loop over all pixels. Along a row of an unrolled camera the distance is the same, so
-there the mip level, haze and light are found once a row and texture coordinates advance by
-additions; those of a rolled camera are exact at every sixteenth pixel, 10 ns a pixel cheaper
-than dividing at each.
+A row at a time, and of a row one thing after the other: loops without branches over lines of
+numbers, which processors do four to eight columns at once. The distance of a row is that of its
+middle: where the camera is not rolled it is that of all its pixels. Mip level, haze and light
+follow from it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from typing import NamedTuple
 import numpy as np
 
 from drive_rl.camera.pixels import MASK, mix
+from drive_rl.camera.pyramids import unpacked
 from drive_rl.camera.sky import prepare_columns, prepare_sky, sky_row
-from drive_rl.simulator.jit import bare, inlined
+from drive_rl.simulator.jit import bare, inlined, streaming
 
 FURTHEST = 3000.0  # what lies further away looks as if it were here [m]
 TILE_BITS = 40  # places on a tile are counted in 2**-40 of its side
-SEGMENT = 32  # pixels between exact texture coordinates, where the camera is rolled
 # A pixel takes the finest level up to so many of its texels along a side, the next one up to twice
 # as many: 0.75 levels sharper than the mean of a pixel's two sides would be
 FINEST_UP_TO = 2.0**1.25
+
+# Rows of `View.lines`, one entry per column and some more, for a whole number of strides: places on
+# a tile, the colours of the ground and of the verge, light, and lists of columns
+U, V, GROUND, BESIDE, LIGHT, MIXED, PAINTED = range(7)
+LINES = 7
+STRIDE = 16  # columns that are worked on at once
 
 
 class Level(NamedTuple):
@@ -31,7 +37,7 @@ class Level(NamedTuple):
     offset: int  # of its first texel
     mask: int  # its side - 1
     bits: int  # log2 of its side
-    surplus: int  # bits of a place on a tile beyond those of its coordinates
+    is_magnified: bool  # its texels are larger than a pixel
 
 
 @bare
@@ -45,10 +51,9 @@ def draw_scenery(view, look, surfaces, masks, picture):  # type: ignore[no-untyp
     """
     height, width = picture.shape
     matrix = view.ground
-    rolled = abs(matrix[2, 1]) > 1e-9
     if not view.plan:
         prepare_columns(view, surfaces)
-        prepare_sky(look, view.sky)
+        prepare_sky(view, look)
     for row in range(height):
         y = row + 0.5
         # w (the inverse of the distance ahead) along the row
@@ -56,12 +61,12 @@ def draw_scenery(view, look, surfaces, masks, picture):  # type: ignore[no-untyp
         first, last = _ground_span(w0, matrix[2, 1], width)
         if last - first < width:
             sky_row(view, look, surfaces, row, first, last, picture)
-            _clear(masks, row, first, last, width)
+            _clear(masks, row, first, last)
         if last > first:
-            _ground_row(view, look, surfaces, masks, row, first, last, rolled, picture)
+            _ground_row(view, look, surfaces, masks, row, first, last, picture)
 
 
-@bare
+@inlined
 def _ground_span(w0, step, width):  # type: ignore[no-untyped-def]
     """Columns [first, last) of a row that show ground."""
     least = 1.0 / FURTHEST
@@ -78,7 +83,7 @@ def _ground_span(w0, step, width):  # type: ignore[no-untyped-def]
 
 
 @bare
-def _clear(masks, row, first, last, width):  # type: ignore[no-untyped-def]
+def _clear(masks, row, first, last):  # type: ignore[no-untyped-def]
     """Empty the masks of the sky's part of a row; what was left of the ground's part adds up."""
     for mask in (masks.road, masks.marking, masks.shadow):
         line = mask[row]
@@ -90,12 +95,12 @@ def _clear(masks, row, first, last, width):  # type: ignore[no-untyped-def]
             before += line[column]
             line[column] = 0.0
         line[first] += before
-        for column in range(last, width + 2):
+        for column in range(last, line.shape[0]):
             line[column] = 0.0
 
 
-@bare
-def _ground_row(view, look, surfaces, masks, row, first, last, rolled, picture):  # type: ignore[no-untyped-def]
+@inlined
+def _ground_row(view, look, surfaces, masks, row, first, last, picture):  # type: ignore[no-untyped-def]
     matrix = view.ground
     y = row + 0.5
     middle = 0.5 * (first + last)
@@ -110,80 +115,111 @@ def _ground_row(view, look, surfaces, masks, row, first, last, rolled, picture):
     fog = 0 if view.plan else int(256.0 * (1.0 - math.exp(-look.fog * distance)))
     day = look.light * (1.0 - (0.9 if not view.plan else 0.7) * look.night)
     beam = 0.0 if view.plan else 0.85 * look.night * math.exp(-distance / 30.0)
-    darkness = np.float32(256.0 * look.shadow)
-    marking_color, fog_color = look.marking, look.fog_color
-    mean = look.road_mean
-    wear = look.wear
-    foot_x, foot_y = view.foot[0], view.foot[1]
-    columns = view.columns
-    w_start, w_step = matrix[2, 0] + matrix[2, 2] * y, matrix[2, 1]
-    # Places on the ground: numerators at column 0 and their steps
-    nx, ny = matrix[0, 0] + matrix[0, 2] * y, matrix[1, 0] + matrix[1, 2] * y
-    dx, dy = matrix[0, 1], matrix[1, 1]
+    light = (int(256.0 * min(day, 1.0)), 256 - fog)
+    by_night = beam > 1 / 256
+    lines = view.lines
+    begins, ends, inner, outer, mixed, painted = _cover(
+        masks, row, lines, first, last,
+        np.float32(256.0 * look.shadow), (256, 256) if by_night else light,
+    )  # fmt: skip
+    # Places on the ground: numerators at column 0, their steps, and the foot's place
+    x = (matrix[0, 0] + matrix[0, 2] * y, matrix[0, 1], view.foot[0])
+    z = (matrix[1, 0] + matrix[1, 2] * y, matrix[1, 1], view.foot[1])
     unit = float(1 << TILE_BITS) / surfaces.road.metres[0]
-    road_texels, verge_texels = surfaces.road.texels[look.road], surfaces.verge.texels[look.verge]
-    road_line, marking_line, shadow_line = masks.road[row], masks.marking[row], masks.shadow[row]
-    line = picture[row]
+    us, vs, ground, beside = lines[U], lines[V], lines[GROUND], lines[BESIDE]
+    _place(us, vs, x, z, (matrix[2, 0] + matrix[2, 2] * y, matrix[2, 1]), unit)
+    _sample(surfaces.road, look.road, road, us, vs, begins, ends, ground)
+    _sample(surfaces.verge, look.verge, verge, us, vs, first, inner, beside)
+    _sample(surfaces.verge, look.verge, verge, us, vs, outer, last, beside)
+    _copy(beside, ground, first, begins)
+    _copy(beside, ground, ends, last)
+    # The first of the mixed columns were copied, and so were the last
+    _mix_surfaces(ground, beside, lines[MIXED], mixed - (last - ends))
+    _paint(ground, lines[PAINTED], painted, look.marking, look.wear, look.road_mean)
+    haze = look.fog_color * fog
+    if by_night:
+        lamps = (int(256.0 * day), int(256.0 * beam), 256 - fog, haze)
+        _shine_by_night(ground, lines[LIGHT], view.columns, lamps, first, last, picture[row])
+    else:
+        _shine(ground, lines[LIGHT], haze, first, last, picture[row])
+
+
+@inlined
+def _cover(masks, row, lines, first, last, darkness, light):  # type: ignore[no-untyped-def]
+    """Sum the masks of a row up, empty them, and list what its columns need.
+
+    Args:
+        lines: LIGHT, MIXED and PAINTED are filled; a listed column is `column << 16 | share`.
+        light: how much there is, and how much is seen through the haze, of 256.
+
+    Returns:
+        Columns [begin, end) that show pavement; those, in their midst, that show nothing else; how
+        many columns from `begin` on are mixed (not wholly paved); and how many are painted.
+    """
+    road, marking, shadow = masks.road[row], masks.marking[row], masks.shadow[row]
+    road_bits, marking_bits = masks.road_bits[row], masks.marking_bits[row]
+    shadow_bits = masks.shadow_bits[row]
+    lit, clear = light
     road_cover, marking_cover, shadow_cover = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    lit = int(256.0 * min(day, 1.0))
-    clear = 256 - fog
-    haze = fog_color * fog
-    # Of the pixels from here on, until a mask says otherwise; of 256
-    paved, marked, shade = 0, 0, 256
-    weight = lit * clear >> 8
-    x = first + 0.5
-    inverse = 1.0 / (w_start + w_step * x)
-    at_x, at_y = foot_x + (nx + dx * x) * inverse, foot_y + (ny + dy * x) * inverse
-    step_x, step_y = dx * inverse, dy * inverse
-    begin = first
-    while begin < last:
-        u, v = np.int64(at_x * unit), np.int64(at_y * unit)
-        end = last
-        if rolled:
-            # Exact at both ends of a segment, straight between
-            end = min(begin + SEGMENT, last)
-            share = 1.0 / max(min(end + 0.5, last - 0.5) - x, 1.0)
-            x = min(end + 0.5, last - 0.5)  # further on there may be sky
-            inverse = 1.0 / (w_start + w_step * x)
-            next_x, next_y = foot_x + (nx + dx * x) * inverse, foot_y + (ny + dy * x) * inverse
-            step_x, step_y = (next_x - at_x) * share, (next_y - at_y) * share
-            at_x, at_y = next_x, next_y
-        du, dv = np.int64(step_x * unit), np.int64(step_y * unit)
-        for column in range(begin, end):
-            more_road, more_marking = road_line[column], marking_line[column]
-            more_shadow = shadow_line[column]
-            if (more_road != 0.0) | (more_marking != 0.0) | (more_shadow != 0.0):
-                road_cover += more_road
-                marking_cover += more_marking
-                shadow_cover += more_shadow
-                paved, marked, shade = _weights(road_cover, marking_cover, shadow_cover, darkness)
-                weight = (lit * shade >> 8) * clear >> 8
-            if beam > 0.0:
-                bright = min(256, int(256.0 * (day + beam * columns[column])))
-                weight = (bright * shade >> 8) * clear >> 8
+    paved, marked, weight = 0, 0, lit * clear >> 8
+    begins, ends, inner, outer, full = last, first, last, first, 0
+    mixed, painted, since = 0, 0, first
+    for pair in range(first >> 1, last + 1 >> 1):  # most of it is empty
+        if (road_bits[pair] | marking_bits[pair] | shadow_bits[pair]) == 0:
+            continue
+        for column in range(2 * pair, min(2 * pair + 2, last)):
+            more_road, more_marking, more_shadow = road[column], marking[column], shadow[column]
+            if not (more_road != 0.0) | (more_marking != 0.0) | (more_shadow != 0.0):
+                continue
+            road[column], marking[column] = np.float32(0.0), np.float32(0.0)
+            shadow[column] = np.float32(0.0)
+            run = (since, column, paved, marked, weight)
+            mixed, painted = _end_run(lines, run, begins < last, mixed, painted)
+            before = paved
+            since = column
+            road_cover += more_road
+            marking_cover += more_marking
+            shadow_cover += more_shadow
+            paved, marked, shade = _weights(road_cover, marking_cover, shadow_cover, darkness)
+            weight = (lit * shade >> 8) * clear >> 8
             if paved == 256:
-                color = sample(road_texels, road, u, v)
-            elif paved == 0:
-                color = sample(verge_texels, verge, u, v)
-            else:
-                color = mix(
-                    sample(verge_texels, verge, u, v),
-                    sample(road_texels, road, u, v),
-                    paved,
-                )
-            if marked > 0:
-                paint = marked
-                if wear > 0:
-                    grain = 128 + 5 * (((color >> 16) & 255) - mean)
-                    paint = marked * (256 - min(max(wear * grain >> 8, 0), 256)) >> 8
-                color = mix(color, marking_color, paint)
-            line[column] = (color * weight + haze) >> 8 & MASK
-            u += du
-            v += dv
-        begin = end
-    road_line[first:] = 0.0
-    marking_line[first:] = 0.0
-    shadow_line[first:] = 0.0
+                if before < 256:
+                    inner, full = min(inner, column), full - column
+            elif before == 256:
+                outer, full = column, full + column
+            if paved > 0:
+                begins = min(begins, column)
+            elif before > 0:
+                ends = column
+    run = (since, last, paved, marked, weight)
+    mixed, painted = _end_run(lines, run, begins < last, mixed, painted)
+    if paved > 0:
+        ends = last
+    if paved == 256:
+        outer, full = last, full + last
+    if outer - inner != full:  # the verge shows in between
+        inner, outer = last, last
+    for column in range(last, road.shape[0]):
+        road[column], marking[column] = np.float32(0.0), np.float32(0.0)
+        shadow[column] = np.float32(0.0)
+    return begins, ends, inner, outer, mixed, painted
+
+
+@inlined
+def _end_run(lines, run, begun, mixed, painted):  # type: ignore[no-untyped-def]
+    """Note the columns of a run, which are all alike; how many are mixed and painted by then."""
+    begin, end, paved, marked, weight = run
+    for column in range(begin, end):
+        lines[LIGHT, column] = weight
+    if begun and paved < 256:
+        for column in range(begin, end):
+            lines[MIXED, mixed] = column << 16 | paved
+            mixed += 1
+    if marked > 0:
+        for column in range(begin, end):
+            lines[PAINTED, painted] = column << 16 | marked
+            painted += 1
+    return mixed, painted
 
 
 @inlined
@@ -199,32 +235,109 @@ def _weights(road_cover, marking_cover, shadow_cover, darkness):  # type: ignore
     return paved, marked, shade
 
 
+@streaming
+def _place(us, vs, x, y, w, unit):  # type: ignore[no-untyped-def]
+    """Where on a tile each column's point of the ground lies, in 2**-TILE_BITS of its side."""
+    x_start, x_step, foot_x = x
+    y_start, y_step, foot_y = y
+    w_start, w_step = w
+    for column in range(us.shape[0]):
+        middle = column + 0.5
+        inverse = 1.0 / max(w_start + w_step * middle, 1.0 / FURTHEST)
+        us[column] = np.int64((foot_x + (x_start + x_step * middle) * inverse) * unit)
+        vs[column] = np.int64((foot_y + (y_start + y_step * middle) * inverse) * unit)
+
+
 @inlined
-def sample(texels, level, u, v):  # type: ignore[no-untyped-def]
-    """A texture between the four texels that are nearest to a point.
+def _sample(textures, tile, level, us, vs, begin, end, line):  # type: ignore[no-untyped-def]
+    """Colour the columns [begin, end) of a line with a texture, and some beside them.
 
     Args:
-        texels: of all levels of one tile.
-        level: the level to take.
-        u, v: the point, in 2**-TILE_BITS of a tile; tiles repeat.
+        level: of the texture, a `Level`.
+        us, vs: the points, in 2**-TILE_BITS of a tile; tiles repeat.
     """
-    # In 1/256 of a texel; texels have their colour in their middle
-    u, v = (u >> level.surplus) - 128, (v >> level.surplus) - 128
-    fu, fv = u & 255, v & 255
-    left, above = u >> 8 & level.mask, v >> 8 & level.mask
-    right, below = left + 1 & level.mask, (above + 1 & level.mask) << level.bits
-    above = (above << level.bits) + level.offset
-    below += level.offset
-    both = fu * fv >> 8
-    return (
-        texels[above + left] * (256 - fu - fv + both)
-        + texels[above + right] * (fu - both)
-        + texels[below + left] * (fv - both)
-        + texels[below + right] * both
-    ) >> 8 & MASK
+    if end <= begin:
+        return
+    begin, end = begin & -STRIDE, end + STRIDE - 1 & -STRIDE
+    if level.is_magnified:
+        _sample_between(textures.texels[tile], level, us, vs, begin, end, line)
+    else:
+        _sample_smooth(textures.smooth[tile], level, us, vs, begin, end, line)
 
 
-@bare
+@streaming
+def _sample_smooth(texels, level, us, vs, begin, end, line):  # type: ignore[no-untyped-def]
+    """Nearest of the texels at twice the side."""
+    bits, mask, offset = level.bits + 1, 2 * level.mask + 1, 4 * level.offset
+    surplus = TILE_BITS - bits
+    for column in range(begin, end):
+        left, above = us[column] >> surplus & mask, vs[column] >> surplus & mask
+        line[column] = unpacked(texels[offset + (above << bits) + left])
+
+
+@streaming
+def _sample_between(texels, level, us, vs, begin, end, line):  # type: ignore[no-untyped-def]
+    """Between the four texels that are nearest to a point."""
+    surplus = TILE_BITS - 8 - level.bits
+    for column in range(begin, end):
+        # In 1/256 of a texel; texels have their colour in their middle
+        u, v = (us[column] >> surplus) - 128, (vs[column] >> surplus) - 128
+        fu, fv = u & 255, v & 255
+        left, above = u >> 8 & level.mask, v >> 8 & level.mask
+        right, below = left + 1 & level.mask, (above + 1 & level.mask) << level.bits
+        above = (above << level.bits) + level.offset
+        below += level.offset
+        both = fu * fv >> 8
+        line[column] = (
+            unpacked(texels[above + left]) * (256 - fu - fv + both)
+            + unpacked(texels[above + right]) * (fu - both)
+            + unpacked(texels[below + left]) * (fv - both)
+            + unpacked(texels[below + right]) * both
+        ) >> 8 & MASK
+
+
+@streaming
+def _copy(source, target, first, last):  # type: ignore[no-untyped-def]
+    for column in range(first, last):
+        target[column] = source[column]
+
+
+@streaming
+def _mix_surfaces(ground, beside, columns, count):  # type: ignore[no-untyped-def]
+    """Lay the verge beside the road, in the columns where both show."""
+    for k in range(count):
+        column = columns[k] >> 16
+        ground[column] = mix(beside[column], ground[column], columns[k] & 0xFFFF)
+
+
+@streaming
+def _paint(ground, columns, count, color, wear, mean):  # type: ignore[no-untyped-def]
+    """Paint over the ground; where that is brighter than its mean, less of worn paint is left."""
+    for k in range(count):
+        column, marked = columns[k] >> 16, columns[k] & 0xFFFF
+        grain = 128 + 5 * ((ground[column] >> 16 & 255) - mean)
+        left = 256 - min(max(wear * grain >> 8, 0), 256)
+        ground[column] = mix(ground[column], color, marked * left >> 8)
+
+
+@streaming
+def _shine(ground, light, haze, first, last, line):  # type: ignore[no-untyped-def]
+    """Light the ground, and draw haze before it."""
+    for column in range(first, last):
+        line[column] = (ground[column] * light[column] + haze) >> 8 & MASK
+
+
+@streaming
+def _shine_by_night(ground, shade, columns, lamps, first, last, line):  # type: ignore[no-untyped-def]
+    """Light the ground by what day is left and by headlights; draw haze before it."""
+    day, beam, clear, haze = lamps
+    for column in range(first, last):
+        bright = min(day + (beam * columns[column] >> 8), 256)
+        light = (bright * shade[column] >> 8) * clear >> 8
+        line[column] = (ground[column] * light + haze) >> 8 & MASK
+
+
+@inlined
 def _surface(textures, size):  # type: ignore[no-untyped-def]
     """The level of a texture to sample for pixels of `size` metres: a `Level`."""
     side = textures.side[0]
@@ -237,4 +350,4 @@ def _surface(textures, size):  # type: ignore[no-untyped-def]
         offset += 1 << (2 * bits)
         bits -= 1
         most *= 2.0
-    return Level(offset, (1 << bits) - 1, bits, TILE_BITS - 8 - bits)
+    return Level(offset, (1 << bits) - 1, bits, texels < 1.0)

@@ -14,9 +14,9 @@ import numpy as np
 # Materials
 BODY, GLASS, TYRE, TAIL_LIGHT, HEADLIGHT, UNDERBODY, PLATE, BARRIER, BARRIER_BAND = range(9)
 
-# How far away a quad is still worth its while
+# How wide a body has to look for a quad to be worth its while
 FAR, NEAR, CLOSE = 0, 1, 2
-LEVEL_REACH = (1e9, 45.0, 25.0)  # [m]
+LEVEL_WIDTH = (0.0, 4.5, 8.0)  # [px]
 
 CAR, VAN, BLOCK = 0, 1, 2
 

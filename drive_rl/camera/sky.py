@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from drive_rl.camera.pixels import mix
-from drive_rl.simulator.jit import bare
+from drive_rl.simulator.jit import bare, inlined, streaming
 
 CLOUD_ROWS, CLOUD_COLUMNS = 64, 512  # 0 to 45 degrees up, all around
 TREE_KNOTS = 512  # all around
 HIGHEST_TREE = 0.075  # [m per m of distance]
 SKY_STEPS = 256  # colours of the clear sky per metre up per metre away
 SKY_COLORS = 512
+FINEST_BITS = 12  # heights are counted in 2**-FINEST_BITS of a step
+FINEST = float(SKY_STEPS << FINEST_BITS)
+CLOUD_BITS = 2  # a row of clouds is 2**CLOUD_BITS steps high
 
 
 def _smooth_noise(rows: int, columns: int, scale: float, seed: int) -> Any:
@@ -50,7 +53,7 @@ def prepare_columns(view, surfaces):  # type: ignore[no-untyped-def]
     trees = surfaces.trees
     for column in range(width):
         x = (column + 0.5 - width / 2) * view.metres_per_pixel
-        view.columns[column] = max(0.0, 1.0 - 1.8 * x * x) ** 2
+        view.columns[column] = int(256.0 * max(0.0, 1.0 - 1.8 * x * x) ** 2)
         turn = (view.heading + math.atan(x)) / (2 * math.pi)
         turn -= math.floor(turn)
         place = turn * TREE_KNOTS
@@ -61,14 +64,18 @@ def prepare_columns(view, surfaces):  # type: ignore[no-untyped-def]
 
 
 @bare
-def prepare_sky(look, sky):  # type: ignore[no-untyped-def]
+def prepare_sky(view, look):  # type: ignore[no-untyped-def]
     """Colours of the clear sky by height: sky[k] is k / SKY_STEPS metres up per metre away."""
-    for k in range(sky.shape[0]):
+    matrix, sky = view.ground, view.sky
+    # The highest is in a corner of the picture
+    down = matrix[2, 0] + matrix[2, 2] * 0.5 + min(matrix[2, 1] * view.columns.shape[0], 0.0)
+    steps = min(max(int(-down * view.height * SKY_STEPS) + 2, 1), sky.shape[0])
+    for k in range(steps):
         rise = (k + 0.5) / SKY_STEPS
         sky[k] = mix(look.horizon, look.zenith, int(256.0 * rise / (rise + 0.3)))
 
 
-@bare
+@inlined
 def sky_row(view, look, surfaces, row, first, last, picture):  # type: ignore[no-untyped-def]
     """Colour the columns of a row outside [first, last), which is ground."""
     width = picture.shape[1]
@@ -78,27 +85,38 @@ def sky_row(view, look, surfaces, row, first, last, picture):  # type: ignore[no
         _sky_span(view, look, surfaces, row, max(last, first), width, picture)
 
 
-@bare
+@inlined
 def _sky_span(view, look, surfaces, row, begin, end, picture):  # type: ignore[no-untyped-def]
     matrix, line = view.ground, picture[row]
-    clouds, places, trees, sky = surfaces.clouds, view.clouds, view.trees, view.sky
-    cloud_color, overcast = look.cloud_color, look.clouds
     # Metres up per metre away, at a column and from there to the next
     step = -matrix[2, 1] * view.height
     start = -(matrix[2, 0] + matrix[2, 2] * (row + 0.5)) * view.height + step * 0.5
-    finest = 1 << 20
-    rise, rise_step = int((start + step * begin) * finest), int(step * finest)
-    per_step = finest // SKY_STEPS
-    highest, lines = sky.shape[0] - 1, clouds.shape[0] - 1
-    for column in range(begin, end):
-        up = min(max(rise, 0) // per_step, highest)
-        cloud = clouds[min(up * CLOUD_ROWS // SKY_STEPS, lines), places[column]]
-        line[column] = mix(sky[up], cloud_color, cloud * overcast >> 8)
-        rise += rise_step
+    heights = (int(start * FINEST), int(step * FINEST))
+    cloudy = (look.cloud_color, look.clouds)
+    _heaven(line, view.sky, surfaces.clouds, view.clouds, heights, cloudy, begin, end)
     if min(start + step * begin, start + step * (end - 1)) > HIGHEST_TREE:
         return
-    per_metre = 1.0 / view.metres_per_pixel
+    _plant(
+        line, view.trees, (start, step), 1.0 / view.metres_per_pixel, look.tree_color, begin, end
+    )
+
+
+@streaming
+def _heaven(line, sky, clouds, places, heights, cloudy, begin, end):  # type: ignore[no-untyped-def]
+    """The clear sky, and clouds before it. There are enough rows of both for each other's."""
+    start, step = heights
+    color, overcast = cloudy
+    highest = min(sky.shape[0], clouds.shape[0] << CLOUD_BITS) - 1
+    for column in range(begin, end):
+        up = min(max(start + step * column, 0) >> FINEST_BITS, highest)
+        cloud = clouds[up >> CLOUD_BITS, places[column]]
+        line[column] = mix(sky[up], color, cloud * overcast >> 8)
+
+
+@streaming
+def _plant(line, trees, heights, per_metre, color, begin, end):  # type: ignore[no-untyped-def]
+    start, step = heights
     for column in range(begin, end):
         over = trees[column] - (start + step * column) * per_metre
-        if over > 0.0:
-            line[column] = mix(line[column], look.tree_color, int(256.0 * min(over, 1.0)))
+        cover = np.int64(np.int32(256.0 * min(max(over, 0.0), 1.0)))
+        line[column] = mix(line[column], color, cover)
