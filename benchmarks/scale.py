@@ -327,9 +327,9 @@ def report(costs: Costs, spec: Any, where: str) -> list[str]:
         "nothing to do. It is what ends the shards' scaling; a larger shard has the same table.",
         "- The end: cores idle while the last tasks end. With ten times as many tasks for each "
         f"core, runs on 100 nodes have an efficiency of {long['efficiency']:.0%}.",
-        "- A sweep draws its trials in rounds of four, so it keeps four cores busy at any size. "
-        "That is the price of an outcome that no number of workers changes; several sweeps with "
-        "seeds of their own go side by side.",
+        "- A sweep keeps as many tasks going as it draws trials together, four unless `--round` "
+        "says more: trials that are drawn later know more. Sweeps with seeds of their own go side "
+        "by side.",
         "",
     ]
     return lines

@@ -376,6 +376,9 @@ def sweep(
     steps: Annotated[int | None, typer.Option(help="Decisions to train each for.")] = None,
     num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
     seed: Annotated[int, typer.Option(help="Of the sweep itself.")] = 0,
+    together: Annotated[
+        int, typer.Option("--round", help="Trials drawn together: more at a time, knowing less.")
+    ] = 4,
     engine: Engine = "auto",
     settings: Settings = None,
     workers: Workers = None,
@@ -401,6 +404,7 @@ def sweep(
             overrides=settings or (),
             seed=seed,
             threads=threads,
+            together=together,
             pool=pool,
         )
     if as_json:

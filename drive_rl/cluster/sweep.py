@@ -73,6 +73,7 @@ def sweep(
     seed: int = 0,
     workers: int | None = None,
     threads: int = 1,
+    together: int = ROUND,
     pool: Pool | None = None,
 ) -> dict[str, Any]:
     """Look for better hyperparameters; the same command again goes on.
@@ -85,6 +86,7 @@ def sweep(
         seeds: that each trial is trained with, one after the other.
         seed: of the sweep.
         workers, threads, pool: as for `grid`.
+        together: trials in a round. Part of what decides the outcome, as `seed` is.
 
     Returns:
         The best trial: `number`, `value` (mean return over its seeds), `params`, `agent` (the
@@ -98,6 +100,8 @@ def sweep(
     """
     if trials < 1:
         raise UsageError(f"trials {trials} is not a number of at least 1")
+    if together < 1:
+        raise UsageError(f"round {together} is not a number of at least 1")
     if not seeds:
         raise UsageError("a trial needs at least one seed")
     optuna = needs("optuna", "sweep")
@@ -122,10 +126,10 @@ def sweep(
     check_folder(root)
     pool = pool or LocalPool(workers or default_workers(threads))
     with folder_lock(root), _read_journal(root):
-        study = _study(optuna, root, seed, _identity(plain, seeds, space, seed))
+        study = _study(optuna, root, seed, _identity(plain, seeds, space, seed, together))
         while (begun := _begun(study)) or len(study.get_trials(deepcopy=False)) < trials:
             if not begun:
-                count = min(ROUND, trials - len(study.get_trials(deepcopy=False)))
+                count = min(together, trials - len(study.get_trials(deepcopy=False)))
                 begun = _draw(optuna, study, space, count, seed)
             _finish_round(optuna, study, begun, seeds, spec_of, pool, root)
         return _conclude(optuna, study, root, plain)
@@ -243,8 +247,10 @@ def _study(optuna: Any, root: Path, seed: int, identity: str) -> Any:
     return study
 
 
-def _identity(plain: RunSpec, seeds: Sequence[int], space: dict[str, Choice], seed: int) -> str:
-    document = [plain.model_dump(mode="json"), list(seeds), sorted(space), seed]
+def _identity(
+    plain: RunSpec, seeds: Sequence[int], space: dict[str, Choice], seed: int, together: int
+) -> str:
+    document = [plain.model_dump(mode="json"), list(seeds), sorted(space), seed, together]
     return json.dumps(document, sort_keys=True)
 
 

@@ -98,6 +98,23 @@ def test_the_order_in_which_runs_finish_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "one/trials.csv").read_text() == (tmp_path / "two/trials.csv").read_text()
 
 
+def test_a_round_is_as_large_as_asked_for(tmp_path: Path) -> None:
+    class Counting(Formula):
+        sizes: list[int] = []
+
+        def run(self, tasks: Sequence[RunTask | ShardTask], root: Path, told: Told) -> list[Event]:
+            self.sizes.append(len(tasks))
+            return super().run(tasks, root, told)
+
+    pool = Counting()
+    run(tmp_path, pool, trials=6, together=6)
+    assert pool.sizes == [6, 6]
+    with pytest.raises(UsageError, match="another sweep"):
+        run(tmp_path, Formula(), trials=6)
+    with pytest.raises(UsageError, match="round 0"):
+        run(tmp_path, Formula(), trials=6, together=0)
+
+
 def test_more_trials_go_on_and_none_again_does_nothing(tmp_path: Path) -> None:
     run(tmp_path, Formula(), trials=8)
     nothing = Formula()
