@@ -14,6 +14,7 @@ import os
 import pickle
 import stat
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import config
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
 
 from drive_rl.simulator.rounding import ways
 
@@ -35,14 +37,7 @@ def attach(dispatcher: Any) -> None:
     folder = cache_folder(Path(dispatcher.py_func.__code__.co_filename).parent)
     if folder is None:
         return
-    kept = config.CACHE_DIR
-    config.CACHE_DIR = str(folder)  # numba takes the place from there, and from nowhere else
-    try:
-        dispatcher._cache = _Cache(dispatcher.py_func)
-    except (OSError, RuntimeError):
-        pass
-    finally:
-        config.CACHE_DIR = kept
+    dispatcher._cache = _Cache(dispatcher.py_func, folder)
 
 
 def user_cache_folder() -> Path:
@@ -63,7 +58,8 @@ def cache_folder(source: Path) -> Path | None:
     here = Path(__file__).parent
     digest = hashlib.sha256()
     cpu = str(config.CPU_NAME or llvmlite.binding.get_host_cpu_name())
-    versions = (numba.__version__, np.__version__, llvmlite.__version__)
+    tag = str(sys.implementation.cache_tag)
+    versions = (tag, numba.__version__, np.__version__, llvmlite.__version__)
     for part in (*versions, cpu, ways()):  # variables can make numpy take another way
         digest.update(part.encode() + b"\0")
     package = here.parent
@@ -102,47 +98,53 @@ def _say_compiling() -> None:
     )
 
 
-class _CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
-    """Cache files that are only believed if they are whole."""
+class _Cache:
+    """The compiled signatures of one function on disk; it never fails, and says when it compiles.
 
-    def _load_index(self) -> Any:
-        try:
-            return super()._load_index()
-        except Exception:  # damaged in whatever way: compile again
-            return {}
+    One file for each signature, which is believed only if it is whole and the right one. numba's
+    own cache has one index for all: two processes that add to it at once lose an entry, or give
+    two signatures one file. Nor does the place of the source take part, as it does there: another
+    checkout or installation of the same source finds what the first has compiled.
+    """
 
-    def _save_data(self, name: str, data: Any) -> None:
-        content = pickle.dumps(data, protocol=-1)
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(hashlib.sha256(content).digest() + content)
-
-    def _load_data(self, name: str) -> Any:
-        content = Path(self._data_path(name)).read_bytes()
-        if hashlib.sha256(content[DIGEST_SIZE:]).digest() != content[:DIGEST_SIZE]:
-            raise OSError(f"{name} is damaged")
-        return pickle.loads(content[DIGEST_SIZE:])
-
-
-class _Cache(FunctionCache):  # type: ignore[misc]
-    """numba's cache of one function, which never fails and says when it compiles."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__(function)
-        self._cache_file = _CheckedFile(
-            cache_path=self._cache_path,
-            filename_base=self._impl.filename_base,
-            source_stamp=self._impl.locator.get_source_stamp(),
-        )
+    def __init__(self, function: Any, folder: Path) -> None:
+        self.cache_path = str(folder)  # numba's name for it
+        stem = Path(function.__code__.co_filename).stem
+        self._name = f"{stem}.{function.__qualname__}".replace("<", "").replace(">", "")
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled function for a signature, None where it has to be compiled."""
+        target_context.refresh()
+        key = (sig, target_context.codegen().magic_tuple())
         try:
-            found = super().load_overload(sig, target_context)
-        except Exception:  # damaged in whatever way: compile again
-            found = None
-        if found is None:
-            _say_compiling()
-        return found
+            content = self._path(key).read_bytes()
+            if hashlib.sha256(content[DIGEST_SIZE:]).digest() == content[:DIGEST_SIZE]:
+                kept, data = pickle.loads(content[DIGEST_SIZE:])
+                if kept == key:
+                    return CompileResult._rebuild(target_context, *data)
+        except Exception:  # not there, or damaged in whatever way: compile
+            pass
+        _say_compiling()
+        return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        with contextlib.suppress(OSError):
-            super().save_overload(sig, data)
+        """Keep what was compiled for a signature."""
+        if data.library.has_dynamic_globals:  # addresses of this process
+            return
+        key = (sig, data.codegen.magic_tuple())
+        content = dumps((key, data._reduce()))
+        path = self._path(key)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            unfinished.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(unfinished, path)
+        except OSError:  # a full disk, or on Windows another process that is reading it
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
+
+    def flush(self) -> None:
+        """Nothing is kept beside the files."""
+
+    def _path(self, key: Any) -> Path:
+        digest = hashlib.sha256(str(key).encode()).hexdigest()[:16]
+        return Path(self.cache_path) / f"{self._name}.{digest}.kernel"
