@@ -10,24 +10,18 @@ import pytest
 from drive_rl.presets import RunSpec
 from drive_rl.training import Run, train_run
 from drive_rl.training.progress import Quiet
-from tests.training.runs import TRAIN_SCRIPT, TrainingProcess, small_spec
+from tests.training.runs import TrainingProcess, small_spec
 
-Start = Callable[[RunSpec | str, Path], TrainingProcess]
+Start = Callable[[RunSpec | None, Path], TrainingProcess]
 
 
 @pytest.fixture
 def in_process(tmp_path: Path) -> Iterator[Start]:
-    """Starts trainings (a spec) and resumptions ("resume") in processes of their own."""
-    script = tmp_path / "train_here.py"
-    script.write_text(TRAIN_SCRIPT)
+    """Starts trainings (of a spec) and resumptions (None) in processes of their own."""
     started: list[TrainingProcess] = []
 
-    def start(source: RunSpec | str, run: Path) -> TrainingProcess:
-        if isinstance(source, RunSpec):
-            file = tmp_path / f"spec-{len(started)}.json"
-            file.write_text(source.model_dump_json())
-            source = str(file)
-        started.append(TrainingProcess(script, source, run))
+    def start(spec: RunSpec | None, run: Path) -> TrainingProcess:
+        started.append(TrainingProcess(spec, run, tmp_path / f"said-{len(started)}"))
         return started[-1]
 
     yield start

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from drive_rl.errors import DriveRLError
 from drive_rl.presets import RunSpec, load_environment, resolve_run
-from drive_rl.training import Run
+from drive_rl.training import Run, resume, train_run
+from drive_rl.training.progress import Quiet
 
 CONFIG = {"vehicles_count": 2, "lanes_count": 2, "duration": 4, "simulation_frequency": 5}
 
@@ -40,29 +42,6 @@ COMMON = {
     "agent.checkpoint_interval": 30,
     "agent.evaluation_episodes": 2,
 }
-
-# A process of its own that trains as RunSpec JSON in a file says; to be killed.
-TRAIN_SCRIPT = """
-import sys
-from pathlib import Path
-from drive_rl.errors import DriveRLError
-from drive_rl.presets import RunSpec
-from drive_rl.training import resume, train_run
-from drive_rl.training.progress import Quiet
-
-if __name__ == "__main__":
-    spec_file, run = sys.argv[1:]
-    try:
-        if spec_file == "resume":
-            resume(run, progress=Quiet(), evaluate=False)
-        else:
-            spec = RunSpec.model_validate_json(Path(spec_file).read_text())
-            train_run(spec, run, progress=Quiet(), evaluate=False)
-    except DriveRLError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
-"""
-
 
 def small_spec(
     algo: str = "ppo",
@@ -97,23 +76,40 @@ def weights(run: Run) -> dict[str, bytes]:
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
 
 
-class TrainingProcess:
-    """A training in a process of its own."""
+# Where there is one, a server that has imported torch once forks the processes that train.
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_CONTEXT: Any = multiprocessing.get_context(_METHOD)
 
-    def __init__(self, script: Path, source: str, run: Path) -> None:
-        self.run = run
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), source, str(run)],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        )
+
+def _train(spec: str | None, run: Path, said: Path) -> None:
+    """Train as RunSpec JSON says, or resume, with stderr in a file."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT, 0o600), 2)
+    if hasattr(os, "setsid"):
+        os.setsid()
+    try:
+        if spec is None:
+            resume(run, progress=Quiet(), evaluate=False)
+        else:
+            train_run(RunSpec.model_validate_json(spec), run, progress=Quiet(), evaluate=False)
+    except DriveRLError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+class TrainingProcess:
+    """A training (of a spec), or a resumption (None), in a process of its own; to be killed."""
+
+    def __init__(self, spec: RunSpec | None, run: Path, said: Path) -> None:
+        self.run, self._said = run, said
+        _CONTEXT.set_forkserver_preload(["drive_rl.training"])
+        document = None if spec is None else spec.model_dump_json()
+        self._process = _CONTEXT.Process(target=_train, args=(document, run, said))
+        self._process.start()
 
     def wait_until(self, condition: Callable[[], bool], timeout: float = 90) -> None:
         """Wait until something has happened, or the process has ended."""
         deadline = time.monotonic() + timeout
-        while not condition() and self._process.poll() is None:
+        while not condition() and self._process.is_alive():
             assert time.monotonic() < deadline, "nothing happened"
             time.sleep(0.002)
 
@@ -121,14 +117,15 @@ class TrainingProcess:
         """SIGKILL, to it and to its workers."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process.stderr.close()  # type: ignore[union-attr]
+        self._process.kill()
+        self._process.join()
 
     def send(self, number: int) -> None:
         """A signal to the process alone."""
-        self._process.send_signal(number)
+        os.kill(self._process.pid, number)
 
     def finish(self, timeout: float = 90) -> tuple[int, str]:
         """Exit code and what it said on stderr."""
-        _, said = self._process.communicate(timeout=timeout)
-        return self._process.returncode, said
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode, self._said.read_text()

@@ -87,7 +87,7 @@ def test_a_run_killed_over_and_over_ends_in_the_weights_of_an_unbroken_one(
         place = run / "checkpoints" / str(step)
         process.wait_until(place.exists)
         process.kill_all()
-        source = "resume"
+        source = None
     assert weights(finish(run)) == weights(finished("ppo"))
 
 
