@@ -29,6 +29,24 @@ settings.register_profile(
 )
 settings.load_profile("drive-rl")
 
+# Tests of these need no compiled kernels, or few.
+_WITHOUT_KERNELS = ("textures", "training", "test_presets.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker compile what both need while the other does something else.
+
+    Each of two workers begins with a half of the list. Where both begin with scenes, both compile
+    the same kernels at the same time; so the second half begins with tests that need none.
+    """
+    root = Path(__file__).parent
+    first = [item.path.relative_to(root).parts[0] in _WITHOUT_KERNELS for item in items]
+    rest = [item for item, other in zip(items, first, strict=True) if not other]
+    others = [item for item, other in zip(items, first, strict=True) if other]
+    half = len(items) // 2
+    items[:] = rest[:half] + others + rest[half:]
+
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

@@ -21,10 +21,10 @@ VERBS = ("train", "resume", "watch", "evaluate", "report", "envs", "agents", "do
 
 
 def commands() -> list[list[str]]:
-    """Every `drive-rl ...` of the README: in blocks and in the table."""
+    """Every `drive-rl ...` of the README, in blocks and in the table; the same line once."""
     joined = README.replace("\\\n", " ")
     found = re.findall(r"`(drive-rl [^`]+)`|(?:^|&& )(drive-rl [^\n`]+)$", joined, re.MULTILINE)
-    lines = [(a or b).split() for a, b in found]
+    lines = [line.split() for line in dict.fromkeys(a or b for a, b in found)]
     return [words for words in lines if words[1] in VERBS]
 
 

@@ -38,19 +38,26 @@ def play(env_id: str, config: dict[str, Any], steps: int) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize(("env_id", "config", "steps"), CASES)
-def test_without_compilation_the_same_bits_come_out(env_id, config, steps):
+@pytest.fixture(scope="module")
+def plain() -> list[list[str]]:
+    """What each case says in a process without compilation."""
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.simulator.test_plain_python"],
-        input=json.dumps([env_id, config, steps]),
+        input=json.dumps(CASES),
         capture_output=True,
         text=True,
         check=True,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
     )
-    assert json.loads(answer.stdout) == play(env_id, config, steps)
+    said: list[list[str]] = json.loads(answer.stdout)
+    return said
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[env_id for env_id, *_ in CASES])
+def test_without_compilation_the_same_bits_come_out(case: int, plain: list[list[str]]) -> None:
+    assert plain[case] == play(*CASES[case])
 
 
 if __name__ == "__main__":
-    print(json.dumps(play(*json.load(sys.stdin))))
+    print(json.dumps([play(*case) for case in json.load(sys.stdin)]))

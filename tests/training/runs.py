@@ -43,6 +43,7 @@ COMMON = {
     "agent.evaluation_episodes": 2,
 }
 
+
 def small_spec(
     algo: str = "ppo",
     *,
