@@ -58,10 +58,10 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(browser, report):
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
-    page = context.new_page()
+@pytest.fixture(scope="module")
+def opened(browser, report):
+    """The report in a page that notes all that it says and asks for."""
+    page = browser.new_page()
     page.set_default_timeout(60_000)
     page.noise = []
     page.on("console", lambda message: page.noise.append(message.text))
@@ -70,8 +70,16 @@ def page(browser, report):
     page.on("request", lambda request: page.noise.append(request.url))
     page.goto(report)
     yield page
-    assert page.noise == [report]
-    context.close()
+    page.close()
+
+
+@pytest.fixture
+def page(opened, report):
+    """The page on a screen in daylight; it has said and fetched nothing, before and after."""
+    opened.set_viewport_size({"width": 1200, "height": 900})
+    opened.emulate_media(media="screen", color_scheme="light")
+    yield opened
+    assert opened.noise == [report]
 
 
 def first_column(page):
