@@ -55,11 +55,14 @@ def test_the_installed_wheel_trains_from_a_folder_outside_the_checkout(
     built: Path, tmp_path: Path
 ) -> None:
     environment = tmp_path / "env"
-    venv.create(environment, with_pip=True)
+    venv.create(environment, with_pip=False)  # this one's pip can install there
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
     (wheel,) = built.glob("*.whl")
     subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)],
+        [
+            *(sys.executable, "-m", "pip", "--python", python, "install"),
+            *("-q", "--no-deps", "--no-index", str(wheel)),
+        ],
         check=True,
         capture_output=True,
     )
