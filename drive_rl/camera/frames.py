@@ -21,7 +21,7 @@ from drive_rl.camera.lens import BORDER, draw_rain, expose
 from drive_rl.camera.look import LOOK_DTYPE, make_look
 from drive_rl.camera.marks import draw_ground
 from drive_rl.camera.projection import NEAR, Pose, orthographic, perspective
-from drive_rl.camera.scenery import LINES, STRIDE, draw_scenery
+from drive_rl.camera.scenery import BLOCK, LINES, STRIDE, draw_scenery
 from drive_rl.camera.sky import SKY_COLORS
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.state import road_of
@@ -56,7 +56,7 @@ class Surfaces(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Coverage, each (height, width + 2, or 3 to make it even) f4, empty between frames.
+    """Coverage, each (height, at least width + 2, in blocks) f4, empty between frames.
 
     The ground's also as integers of two columns each, in which what is empty is found sooner.
     """
@@ -115,7 +115,7 @@ class Scratch(NamedTuple):
 def make_scratch(width: int, height: int) -> Scratch:
     """Room to render frames in; one per thread."""
 
-    masks = np.zeros((4, height, width + 2 + width % 2), np.float32)
+    masks = np.zeros((4, height, -(-(width + 2) // BLOCK) * BLOCK), np.float32)
     return Scratch(
         masks=Masks(*masks, *masks[:3].view(np.int64)),
         picture=np.zeros((height, width), np.int64),

@@ -29,6 +29,7 @@ FINEST_UP_TO = 2.0**1.25
 U, V, GROUND, BESIDE, LIGHT, MIXED, PAINTED = range(7)
 LINES = 7
 STRIDE = 16  # columns that are worked on at once
+BLOCK = 2  # columns of a mask that are looked at at once
 
 
 class Level(NamedTuple):
@@ -88,15 +89,20 @@ def _clear(masks, row, first, last):  # type: ignore[no-untyped-def]
     for mask in (masks.road, masks.marking, masks.shadow):
         line = mask[row]
         if last <= first:
-            line[:] = 0.0
+            _empty(line, 0)
             continue
         before = np.float32(0.0)
         for column in range(first):
             before += line[column]
             line[column] = 0.0
         line[first] += before
-        for column in range(last, line.shape[0]):
-            line[column] = 0.0
+        _empty(line, last)
+
+
+@streaming
+def _empty(line, first):  # type: ignore[no-untyped-def]
+    for column in range(first, line.shape[0]):
+        line[column] = np.float32(0.0)
 
 
 @inlined
@@ -164,10 +170,10 @@ def _cover(masks, row, lines, first, last, darkness, light):  # type: ignore[no-
     paved, marked, weight = 0, 0, lit * clear >> 8
     begins, ends, inner, outer, full = last, first, last, first, 0
     mixed, painted, since = 0, 0, first
-    for pair in range(first >> 1, last + 1 >> 1):  # most of it is empty
-        if (road_bits[pair] | marking_bits[pair] | shadow_bits[pair]) == 0:
+    for block in range(first // BLOCK, -(-last // BLOCK)):  # most are empty
+        if _is_empty(road_bits, marking_bits, shadow_bits, block * BLOCK // 2):
             continue
-        for column in range(2 * pair, min(2 * pair + 2, last)):
+        for column in range(max(block * BLOCK, first), min(block * BLOCK + BLOCK, last)):
             more_road, more_marking, more_shadow = road[column], marking[column], shadow[column]
             if not (more_road != 0.0) | (more_marking != 0.0) | (more_shadow != 0.0):
                 continue
@@ -199,10 +205,19 @@ def _cover(masks, row, lines, first, last, darkness, light):  # type: ignore[no-
         outer, full = last, full + last
     if outer - inner != full:  # the verge shows in between
         inner, outer = last, last
-    for column in range(last, road.shape[0]):
-        road[column], marking[column] = np.float32(0.0), np.float32(0.0)
-        shadow[column] = np.float32(0.0)
+    _empty(road, last)
+    _empty(marking, last)
+    _empty(shadow, last)
     return begins, ends, inner, outer, mixed, painted
+
+
+@inlined
+def _is_empty(road_bits, marking_bits, shadow_bits, begin):  # type: ignore[no-untyped-def]
+    """Does nothing begin or end in a block of columns?"""
+    found = 0
+    for k in range(begin, begin + BLOCK // 2):
+        found |= road_bits[k] | marking_bits[k] | shadow_bits[k]
+    return found == 0
 
 
 @inlined

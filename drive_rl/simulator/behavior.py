@@ -156,11 +156,12 @@ def steering_control(network, vehicle, lane):  # type: ignore[no-untyped-def]
     if lateral == 0.0 and vehicle.heading == lane_heading:
         return 0.0  # as what follows would
     speed = not_zero(vehicle.speed)
-    heading_command = geometry.asin(clip(-KP_LATERAL * lateral / speed, -1.0, 1.0))
+    exact = network.shape[0].delicate
+    heading_command = geometry.asin(clip(-KP_LATERAL * lateral / speed, -1.0, 1.0), exact)
     heading_reference = lane_heading + clip(heading_command, -math.pi / 4, math.pi / 4)
     heading_rate = KP_HEADING * wrap_to_pi(heading_reference - vehicle.heading)
-    slip = geometry.asin(clip(vehicle.length / 2 / speed * heading_rate, -1.0, 1.0))
-    angle = geometry.atan(2 * geometry.tan(slip))
+    slip = geometry.asin(clip(vehicle.length / 2 / speed * heading_rate, -1.0, 1.0), exact)
+    angle = geometry.atan(2 * geometry.tan(slip, exact), exact)
     return clip(angle, -MAX_STEERING_ANGLE, MAX_STEERING_ANGLE)
 
 

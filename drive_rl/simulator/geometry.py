@@ -57,18 +57,25 @@ def cos(x: float) -> float:
 
 
 @inlined
-def tan(x: float) -> float:
-    return x if -TINY < x < TINY else elementary.tan(x)
+def tan(x: float, exact: bool) -> float:
+    """`exact`: as numpy has it, see `Network.shape`; so are the next two."""
+    if -TINY < x < TINY:
+        return x
+    return float(elementary.tan(x) if exact else math.tan(x))
 
 
 @inlined
-def asin(x: float) -> float:
-    return x if -TINY < x < TINY else elementary.asin(x)
+def asin(x: float, exact: bool) -> float:
+    if -TINY < x < TINY:
+        return x
+    return float(elementary.asin(x) if exact else math.asin(x))
 
 
 @inlined
-def atan(x: float) -> float:
-    return x if -TINY < x < TINY else elementary.atan(x)
+def atan(x: float, exact: bool) -> float:
+    if -TINY < x < TINY:
+        return x
+    return float(elementary.atan(x) if exact else math.atan(x))
 
 
 @inlined

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from drive_rl.simulator.elementary import atan, atan2
+from drive_rl.simulator import elementary
 from drive_rl.simulator.geometry import wrap_to_pi
 from drive_rl.simulator.jit import bare, inlined
 from drive_rl.simulator.products import dot, norm
@@ -74,7 +74,14 @@ LINK_DTYPE = np.dtype([("lane", "i8"), ("offset", "f8")], align=True)
 
 # A network of parallel lanes along the x axis, all of one road: searching is then one-dimensional
 SHAPE_DTYPE = np.dtype(
-    [("parallel", "?"), ("y", "f8"), ("spacing", "f8"), ("length", "f8"), ("reach", "f8")],
+    [
+        ("parallel", "?"),
+        ("delicate", "?"),  # last bits matter: `elementary` functions, not the C library's
+        ("y", "f8"),
+        ("spacing", "f8"),
+        ("length", "f8"),
+        ("reach", "f8"),
+    ],
     align=True,
 )
 
@@ -294,11 +301,11 @@ def local_coordinates(network, lane, x, y):  # type: ignore[no-untyped-def]
             dot(dx, row.direction_x, dy, row.direction_y),
             dot(dx, -row.direction_y, dy, row.direction_x),
         )
-    return _curved_local_coordinates(network.samples, row, x, y)
+    return _curved_local_coordinates(network.samples, network.shape, row, x, y)
 
 
 @bare
-def _curved_local_coordinates(samples, row, x, y):  # type: ignore[no-untyped-def]
+def _curved_local_coordinates(samples, shape, row, x, y):  # type: ignore[no-untyped-def]
     if row.kind == POLY:
         return _poly_local_coordinates(samples, row, x, y)
     dx, dy = x - row.x, y - row.y
@@ -307,7 +314,8 @@ def _curved_local_coordinates(samples, row, x, y):  # type: ignore[no-untyped-de
         lateral = dot(dx, -row.direction_y, dy, row.direction_x)
         shift = row.amplitude * math.sin(row.pulsation * longitudinal + row.phase)
         return longitudinal, lateral - shift
-    phi = row.phase + wrap_to_pi(atan2(dy, dx) - row.phase)
+    angle = elementary.atan2(dy, dx) if shape[0].delicate else math.atan2(dy, dx)
+    phi = row.phase + wrap_to_pi(angle - row.phase)
     longitudinal = row.turn * (phi - row.phase) * row.radius
     lateral = row.turn * (row.radius - norm(dx, dy))
     return longitudinal, lateral
@@ -384,7 +392,7 @@ def heading_at(network, lane, longitudinal):  # type: ignore[no-untyped-def]
 def _curved_heading_at(samples, row, longitudinal):  # type: ignore[no-untyped-def]
     if row.kind == SINE:
         slope = row.amplitude * row.pulsation * math.cos(row.pulsation * longitudinal + row.phase)
-        return row.heading + atan(slope)
+        return row.heading + math.atan(slope)
     if row.kind == CIRCULAR:
         return row.turn * longitudinal / row.radius + row.phase + math.pi / 2 * row.turn
     # Poses stand one metre apart
@@ -392,7 +400,7 @@ def _curved_heading_at(samples, row, longitudinal):  # type: ignore[no-untyped-d
     if longitudinal >= 0.0:
         k = min(int(longitudinal), row.num_samples - 1)
     pose = samples[row.first_sample + k]
-    return atan2(pose[3], pose[2])
+    return math.atan2(pose[3], pose[2])
 
 
 @bare

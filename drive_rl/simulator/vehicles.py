@@ -7,7 +7,6 @@ import math
 from drive_rl.simulator import geometry, random
 from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
-from drive_rl.simulator.elementary import atan2
 from drive_rl.simulator.geometry import clip, set_heading
 from drive_rl.simulator.jit import bare, inlined
 from drive_rl.simulator.products import turned
@@ -150,7 +149,7 @@ def step_vehicle(road, network, vehicle, dt):  # type: ignore[no-untyped-def]
     if vehicle.kind == st.BICYCLE:
         _step_bicycle(vehicle, dt)
     else:
-        _step_kinematic(vehicle, dt)
+        _step_kinematic(network, vehicle, dt)
     vehicle.lane = net.closest_lane(network, vehicle.x, vehicle.y, vehicle.heading, vehicle.lane)
 
 
@@ -169,13 +168,14 @@ def _clip_actions(vehicle):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _step_kinematic(vehicle, dt):  # type: ignore[no-untyped-def]
+def _step_kinematic(network, vehicle, dt):  # type: ignore[no-untyped-def]
     speed = vehicle.speed
     if vehicle.steering == 0.0:  # slip angle 0: the stored direction is that of the movement
         vehicle.x += speed * vehicle.cos * dt
         vehicle.y += speed * vehicle.sin * dt
     else:
-        beta = geometry.atan(0.5 * geometry.tan(vehicle.steering))
+        exact = network.shape[0].delicate
+        beta = geometry.atan(0.5 * geometry.tan(vehicle.steering, exact), exact)
         vehicle.x += speed * geometry.cos(vehicle.heading + beta) * dt
         vehicle.y += speed * geometry.sin(vehicle.heading + beta) * dt
         turn = speed * geometry.sin(beta) / (vehicle.length / 2) * dt
@@ -198,8 +198,8 @@ def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # typ
         f_front = -lateral_speed - inertia / half * yaw_rate
         f_rear = -lateral_speed + inertia / half * yaw_rate
     else:
-        slip_front = atan2(lateral_speed + half * yaw_rate, speed)
-        slip_rear = atan2(lateral_speed - half * yaw_rate, speed)
+        slip_front = math.atan2(lateral_speed + half * yaw_rate, speed)
+        slip_rear = math.atan2(lateral_speed - half * yaw_rate, speed)
         f_front = 2 * friction * (vehicle.steering - slip_front)
         f_rear = 2 * friction * (0.0 - slip_rear)
     c, s = math.cos(heading), math.sin(heading)

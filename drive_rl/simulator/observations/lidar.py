@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drive_rl.simulator import state as st
-from drive_rl.simulator.elementary import atan2
 from drive_rl.simulator.jit import bare, kernel
 from drive_rl.simulator.network import Map
 from drive_rl.simulator.settings import Settings
@@ -94,7 +93,7 @@ def _trace(road, options, ego, beams):  # type: ignore[no-untyped-def]
             continue
         vx = body.speed * body.cos - me.speed * me.cos
         vy = body.speed * body.sin - me.speed * me.sin
-        centre = _beam(lidar, beams, atan2(dy, dx) + lidar.angle / 2)
+        centre = _beam(lidar, beams, math.atan2(dy, dx) + lidar.angle / 2)
         _compete(options, beams, centre, away - body.width / 2, vx, vy)
         _trace_body(options, me, body, vx, vy, beams)
     if lidar.normalize:
@@ -130,7 +129,7 @@ def _trace_body(options, me, body, vx, vy, beams):  # type: ignore[no-untyped-de
     dy = body.sin * half_length + body.cos * -half_width + body.y
     low, high = math.inf, -math.inf
     for x, y in ((ax, ay), (bx, by), (cx, cy), (dx, dy)):
-        angle = atan2(y - me.y, x - me.x) + lidar.angle / 2
+        angle = math.atan2(y - me.y, x - me.x) + lidar.angle / 2
         low, high = min(low, angle), max(high, angle)
     if low < -math.pi / 2 and math.pi / 2 < high:  # the corners lie on both sides of +-pi
         low, high = high, low + 2 * math.pi

@@ -91,6 +91,8 @@ def options(env_id: str, config: Mapping[str, Any], roads: Map, settings: Settin
     """Read the scene's keys. The scene also changes how its traffic drives."""
     common = settings.common[0]
     common.regulated = True
+    # Whoever waits in one another's way swerves at next to no speed, and makes much of a last bit
+    roads.network.shape[0].delicate = True
     common.distance_wanted, common.comfort_acc_max, common.comfort_acc_min = 7.0, 6.0, -3.0
     table = np.zeros(1, OPTIONS_DTYPE).view(np.recarray)
     scene = table[0]
