@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from drive_rl.simulator import geometry, random
+from drive_rl.simulator import elementary, geometry, random
 from drive_rl.simulator import network as net
 from drive_rl.simulator import state as st
 from drive_rl.simulator.geometry import clip, set_heading
@@ -147,7 +147,7 @@ def step_vehicle(road, network, vehicle, dt):  # type: ignore[no-untyped-def]
         vehicle.timer += dt
     _clip_actions(vehicle)
     if vehicle.kind == st.BICYCLE:
-        _step_bicycle(vehicle, dt)
+        _step_bicycle(network, vehicle, dt)
     else:
         _step_kinematic(network, vehicle, dt)
     vehicle.lane = net.closest_lane(network, vehicle.x, vehicle.y, vehicle.heading, vehicle.lane)
@@ -189,8 +189,11 @@ def _step_kinematic(network, vehicle, dt):  # type: ignore[no-untyped-def]
 
 
 @bare
-def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # type: ignore[no-untyped-def]
-    """BicycleVehicle.derivative_func: of (x, y, heading, speed, lateral speed, yaw rate)."""
+def bicycle_derivative(vehicle, exact, heading, speed, lateral_speed, yaw_rate):  # type: ignore[no-untyped-def]
+    """BicycleVehicle.derivative_func: of (x, y, heading, speed, lateral speed, yaw rate).
+
+    `exact`: to the bit, see `Network.shape`.
+    """
     half = LENGTH / 2  # from the centre to each axle
     inertia = 1 / 12 * (LENGTH**2 + WIDTH**2)
     friction = 15.0
@@ -198,8 +201,12 @@ def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # typ
         f_front = -lateral_speed - inertia / half * yaw_rate
         f_rear = -lateral_speed + inertia / half * yaw_rate
     else:
-        slip_front = math.atan2(lateral_speed + half * yaw_rate, speed)
-        slip_rear = math.atan2(lateral_speed - half * yaw_rate, speed)
+        front, rear = lateral_speed + half * yaw_rate, lateral_speed - half * yaw_rate
+        if exact:
+            slip_front = elementary.atan2(front, speed)
+            slip_rear = elementary.atan2(rear, speed)
+        else:
+            slip_front, slip_rear = math.atan2(front, speed), math.atan2(rear, speed)
         f_front = 2 * friction * (vehicle.steering - slip_front)
         f_rear = 2 * friction * (0.0 - slip_rear)
     c, s = math.cos(heading), math.sin(heading)
@@ -214,14 +221,17 @@ def bicycle_derivative(vehicle, heading, speed, lateral_speed, yaw_rate):  # typ
 
 
 @bare
-def _step_bicycle(vehicle, dt):  # type: ignore[no-untyped-def]
+def _step_bicycle(network, vehicle, dt):  # type: ignore[no-untyped-def]
     """One step of the fourth-order Runge-Kutta method (impacts are not applied, as upstream)."""
     h, v, w, r = vehicle.heading, vehicle.speed, vehicle.lateral_speed, vehicle.yaw_rate
-    a = bicycle_derivative(vehicle, h, v, w, r)
+    exact = network.shape[0].delicate
+    a = bicycle_derivative(vehicle, exact, h, v, w, r)
     k = dt / 2
-    b = bicycle_derivative(vehicle, h + a[2] * k, v + a[3] * k, w + a[4] * k, r + a[5] * k)
-    c = bicycle_derivative(vehicle, h + b[2] * k, v + b[3] * k, w + b[4] * k, r + b[5] * k)
-    d = bicycle_derivative(vehicle, h + c[2] * dt, v + c[3] * dt, w + c[4] * dt, r + c[5] * dt)
+    b = bicycle_derivative(vehicle, exact, h + a[2] * k, v + a[3] * k, w + a[4] * k, r + a[5] * k)
+    c = bicycle_derivative(vehicle, exact, h + b[2] * k, v + b[3] * k, w + b[4] * k, r + b[5] * k)
+    d = bicycle_derivative(
+        vehicle, exact, h + c[2] * dt, v + c[3] * dt, w + c[4] * dt, r + c[5] * dt
+    )
     k = dt / 6
     vehicle.x += k * (a[0] + 2 * b[0] + 2 * c[0] + d[0])
     vehicle.y += k * (a[1] + 2 * b[1] + 2 * c[1] + d[1])

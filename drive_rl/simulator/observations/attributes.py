@@ -87,7 +87,7 @@ def _observe(road, network, settings, vehicle, attribute, out):  # type: ignore[
     else:
         noise = settings.common[0].derivative_noise
         _, dy, dheading, _, dlateral, dyaw = bicycle_derivative(
-            vehicle, vehicle.heading, vehicle.speed, vehicle.lateral_speed, vehicle.yaw_rate
+            vehicle, False, vehicle.heading, vehicle.speed, vehicle.lateral_speed, vehicle.yaw_rate
         )
         out[0], out[1], out[2], out[3] = dy, dheading, dlateral, dyaw
     for k in range(SIZE):
