@@ -110,6 +110,13 @@ def main() -> None:
 
 def measure(root: Path, steps: int) -> tuple[Costs, Any]:
     """Costs on this machine, and the specification of the run that was measured."""
+    short = ["agent.evaluation_episodes=1"]
+    _done(
+        # Compiles the simulator, where that was not done.
+        LocalPool(1),
+        make_tasks(["highway-fast-v0"], ["ppo"], [1], steps=256, overrides=short),
+        root,
+    )
     (task,) = make_tasks(["highway-fast-v0"], ["ppo"], [0], steps=steps)
     run = _timed(lambda: _done(LocalPool(1), [task], root))
     again = _timed(lambda: _start(task, root))
