@@ -32,6 +32,7 @@ from highway_env.vehicle.behavior import (
 
 from drive_rl.camera import CameraOptions, camera_options, randomization
 from drive_rl.errors import UsageError, unknown
+from drive_rl.perception.options import perception_options
 
 # Names that a scene's reward looks up with config.get(name, 0), whether or not its defaults list
 # them (AbstractEnv._reward of each scene), and one that the roundabout reads the same way.
@@ -53,7 +54,7 @@ _OPTIONAL_KEYS = frozenset(
 )
 
 # What drive-rl adds to highway-env's configuration
-_OWN_KEYS = frozenset({"randomization"})
+_OWN_KEYS = frozenset({"randomization", "perception"})
 
 _TRAFFIC: tuple[type, ...] = (IDMVehicle, LinearVehicle, AggressiveVehicle, DefensiveVehicle)
 
@@ -212,6 +213,9 @@ def check_config(base: str, config: Mapping[str, Any]) -> dict[str, Any]:
             checked[key] = _check_typed(base, "action", value, _ACTIONS, defaults[key])
         elif key == "randomization":
             randomization(value)
+            checked[key] = copy.deepcopy(value)
+        elif key == "perception":
+            perception_options(value)
             checked[key] = copy.deepcopy(value)
         else:
             checked[key] = _check_value(f"{base}: {key}", key, value, defaults.get(key, 0.0))

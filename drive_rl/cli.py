@@ -17,6 +17,7 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 import typer
 
 from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.perception.commands import app as perception_app
 from drive_rl.textures.commands import app as textures_app
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(textures_app, name="textures")
+app.add_typer(perception_app, name="perception")
 
 # Options that several commands share.
 Env = Annotated[str, typer.Option("--env", metavar="ID", help="Environment: see `drive-rl envs`.")]

@@ -96,23 +96,26 @@ class NetworkSpec(Spec):
     """The network of a policy.
 
     Attributes:
-        kind: `mlp` on flattened observations; `cnn` on images (NatureCNN); `attention`: vehicles
-            as a set, encoded each with the ego and read by an ego query (needs Kinematics).
+        kind: `mlp` on flattened observations; on images `cnn` (NatureCNN), `impala`, `resnet`, or
+            `encoder`, which begins with a trained one; `attention`: vehicles as a set, encoded
+            each with the ego and read by an ego query (needs Kinematics).
         hidden: widths of the fully connected layers.
-        features: width of the vehicle encoding (attention) or of the image features (cnn).
+        features: width of the vehicle encoding (attention) or of the image features.
         heads: attention heads.
         closing: whether attention also reads how fast each vehicle closes in. The observation's
             features then begin with presence, x, y, vx, vy, of one range each for x, y and vx, vy.
-        precision: of a cnn: `mixed` computes in bfloat16 and keeps weights in float32, `full` has
+        precision: on images: `mixed` computes in bfloat16 and keeps weights in float32, `full` has
             float32 throughout, and `auto` is mixed on CUDA and full elsewhere.
+        encoder: the weights that an `encoder` begins with: a shipped one, a file or a run.
     """
 
-    kind: Literal["auto", "mlp", "cnn", "attention"] = "auto"
+    kind: Literal["auto", "mlp", "cnn", "impala", "resnet", "encoder", "attention"] = "auto"
     hidden: list[Count] = [256, 256]
     features: Count = 64
     heads: Count = 2
     closing: bool = False
     precision: Literal["auto", "full", "mixed"] = "auto"
+    encoder: str | None = None
 
 
 class _CommonAgentSpec(Spec):

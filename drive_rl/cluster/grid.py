@@ -317,12 +317,11 @@ def _check_learnable(spec: Any) -> None:
     """Refuse now what every seed would refuse later, such as DQN on continuous actions."""
     from drive_rl.environments import make
     from drive_rl.training.algorithms import check_spaces
-    from drive_rl.training.networks import resolve_network
+    from drive_rl.training.networks import resolved_network
 
     env = make(spec.env, engine=spec.engine)
     observations, actions = env.observation_space, env.action_space
     env.close()
-    kind = (spec.env.full_config.get("observation") or {}).get("type")
-    network = resolve_network(spec.agent.network, observations, kind)
+    network = resolved_network(spec, observations)
     agent = spec.agent.model_copy(update={"network": network})
     check_spaces(agent, spec.env.id, observations, actions)

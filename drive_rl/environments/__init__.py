@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.vector import AutoresetMode
 
+from drive_rl.environments.perceived import perceived, perceived_vec
 from drive_rl.environments.vector import make_reference_env, make_reference_vector
 from drive_rl.errors import UsageError, unknown
 from drive_rl.presets import EnvironmentSpec, environment_names, load_environment
@@ -40,11 +41,14 @@ def make(
             what it does not cover.
     """
     spec = load_environment(env_id, config)
+    env: gymnasium.Env[Any, Any]
     if choose_engine(spec, engine) == "compiled":
         from drive_rl.environments.compiled import CompiledEnv
 
-        return CompiledEnv(spec.base, spec.full_config, render_mode=render_mode)
-    return make_reference_env(spec, render_mode)
+        env = CompiledEnv(spec.base, spec.full_config, render_mode=render_mode)
+    else:
+        env = make_reference_env(spec, render_mode)
+    return perceived(env, spec)
 
 
 def make_vec(
@@ -76,6 +80,7 @@ def make_vec(
             raise UsageError(f"{name} {count!r} is not a whole number of at least 1")
     mode = AutoresetMode(autoreset_mode)
     spec = load_environment(env_id, config)
+    envs: gymnasium.vector.VectorEnv[Any, Any, Any]
     if choose_engine(spec, engine) == "compiled":
         from drive_rl.environments.compiled import CompiledVectorEnv
 
@@ -83,8 +88,9 @@ def make_vec(
             spec.base, num_envs, spec.full_config, num_threads=num_threads, autoreset_mode=mode
         )
         envs.spec_env = spec
-        return envs
-    return make_reference_vector(spec, num_envs, mode)
+    else:
+        envs = make_reference_vector(spec, num_envs, mode)
+    return perceived_vec(envs, spec)
 
 
 def choose_engine(spec: EnvironmentSpec, engine: str) -> str:

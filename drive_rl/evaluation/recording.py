@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
 from drive_rl.environments import make_vec
+from drive_rl.environments.perceived import perceived_vec
 from drive_rl.environments.vector import make_reference_vector
 from drive_rl.evaluation.kinematics import EGO, FIELDS, NOBODY, OBSTACLE, ROLE, VEHICLE
 from drive_rl.presets import EnvironmentSpec
@@ -34,7 +35,8 @@ def make_recording_vec(
         engine: "compiled" or "reference".
     """
     if engine == "reference":
-        return make_reference_vector(spec, num_envs, AutoresetMode.DISABLED, wrap=FrameRecorder)
+        recorded = make_reference_vector(spec, num_envs, AutoresetMode.DISABLED, wrap=FrameRecorder)
+        return perceived_vec(recorded, spec)
     envs = make_vec(
         spec,
         num_envs,

@@ -20,6 +20,10 @@ def with_senses(scene: EnvironmentSpec, senses: Mapping[str, Any]) -> Environmen
         senses: `observation`, and `action` where that differs too.
     """
     changes = dict(senses)
+    if changes.get("perception") is None and not scene.full_config.get("perception"):
+        changes.pop("perception", None)
+    else:
+        changes.setdefault("perception", None)  # it reads frames, which the others may not be
     observation = changes["observation"]
     agents_own = observation.get("observation_config", observation)
     varies = scene.full_config.get("randomization")
@@ -31,4 +35,5 @@ def with_senses(scene: EnvironmentSpec, senses: Mapping[str, Any]) -> Environmen
 def as_trained(scene: EnvironmentSpec, trained_in: EnvironmentSpec) -> EnvironmentSpec:
     """The scene with the observation and the actions of another environment."""
     config = trained_in.full_config
-    return with_senses(scene, {key: config[key] for key in ("observation", "action")})
+    senses = {key: config[key] for key in ("observation", "action")}
+    return with_senses(scene, senses | {"perception": config.get("perception")})

@@ -21,7 +21,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 from drive_rl.errors import UsageError
 from drive_rl.presets import AgentSpec, DQNSpec, PPOSpec, RunSpec, Schedule
-from drive_rl.training.networks import policy_arguments
+from drive_rl.training.networks import IMAGES, policy_arguments
 from drive_rl.training.rollouts import DeviceRolloutBuffer
 
 # SB3's PPO uses this epsilon in Adam to keep early steps finite.
@@ -92,7 +92,7 @@ def default_threads(network_kind: str) -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return cores if network_kind == "cnn" else min(cores, _MLP_THREADS)
+    return cores if network_kind in IMAGES else min(cores, _MLP_THREADS)
 
 
 def check_spaces(

@@ -31,7 +31,7 @@ from drive_rl.training.finetune import FROM, start_from
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.lock import RunLock
 from drive_rl.training.loop import TrainingLoop
-from drive_rl.training.networks import resolve_network
+from drive_rl.training.networks import resolved_network
 from drive_rl.training.progress import ProgressDisplay, default_progress
 from drive_rl.training.run import (
     TRAINER,
@@ -304,8 +304,7 @@ def environment_seed(seed: int) -> int:
 
 def resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:
     """`spec` with what "auto" stood for, so that a later version resumes the same run."""
-    observation_type = (spec.env.full_config.get("observation") or {}).get("type")
-    network = resolve_network(spec.agent.network, env.observation_space, observation_type)
+    network = resolved_network(spec, env.observation_space)
     agent = spec.agent.model_copy(update={"network": network})
     engine = env.vector_env.engine  # type: ignore[attr-defined]
     return spec.model_copy(update={"agent": agent, "engine": engine})

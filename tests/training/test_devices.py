@@ -16,9 +16,10 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 
+from drive_rl.perception.spec import EncoderSpec
 from drive_rl.presets import resolve_run
 from drive_rl.training.algorithms import build_policy
-from drive_rl.training.networks import MixedNatureCNN, resolve_network
+from drive_rl.training.networks import ImageEncoder, resolve_network
 from drive_rl.training.rollouts import DeviceRolloutBuffer
 
 ELSEWHERE = torch.device("meta")
@@ -130,8 +131,9 @@ def test_rollouts_are_those_of_sb3(actions: spaces.Space[Any]) -> None:
 def test_mixed_precision_rounds_and_gives_single_precision() -> None:
     space = spaces.Box(0, 255, (4, 48, 48), np.uint8)
     torch.manual_seed(0)
-    full = MixedNatureCNN(space, 32, "auto")
-    mixed = MixedNatureCNN(space, 32, "mixed")
+    nature = EncoderSpec(kind="nature", frames=1, features=32)
+    full = ImageEncoder(space, nature, precision="auto")
+    mixed = ImageEncoder(space, nature, precision="mixed")
     mixed.load_state_dict(full.state_dict())
     pictures = torch.rand(2, 4, 48, 48)
     exact, rounded = full(pictures), mixed(pictures)

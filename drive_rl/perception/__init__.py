@@ -1,0 +1,1 @@
+"""Frames become what a driving policy needs: encoders, their pretraining, and their wrapper."""
