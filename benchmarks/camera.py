@@ -233,7 +233,11 @@ def memory() -> float:
         "import sys; assert 'torch' not in sys.modules\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # A process that compiles is larger: whatever has to be is compiled by the first
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
     return float(done.stdout)
 
 
