@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def write_videos(cards: Sequence[CrashCard], folder: Path, name: str) -> dict[in
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DriveRLError(f"cannot write {folder}: {error.strerror or error}") from None
+    # Two at a time: one is drawn while the encoder of the other finishes.
+    with ThreadPoolExecutor(2, "film") as pool:
+        halves = list(
+            pool.map(lambda part: _film_all(part, folder, name), (cards[::2], cards[1::2]))
+        )
+    return halves[0] | halves[1]
+
+
+def _film_all(cards: Sequence[CrashCard], folder: Path, name: str) -> dict[int, Film]:
     renderer = Renderer()
     films = {}
     for card in cards:
