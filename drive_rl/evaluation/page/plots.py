@@ -17,6 +17,7 @@ from drive_rl.evaluation.results import Evaluation, PolicyResult
 Figure = dict[str, Any]
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_CORNERS = ("top right", "bottom right", "top left", "bottom left")  # names of near points
 _MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _BINS = 6
 
@@ -62,7 +63,7 @@ def _speed_and_crashes(policies: Sequence[PolicyResult]) -> Figure | None:
                 "x": [speed.mean],
                 "y": [crashes.mean],
                 "text": [f" {policy.name}"],
-                "textposition": "top right",
+                "textposition": _CORNERS[index % len(_CORNERS)],
                 "error_x": _ends(speed),
                 "error_y": _ends(crashes),
                 "marker": {"color": look["color"], "symbol": look["symbol"], "size": 11},
