@@ -121,6 +121,7 @@ class _Training:
         self._display = display
         self._best: tuple[int, float] | None = None
         self._step = 0
+        self._restarts = 0
 
     def run(self) -> None:
         """Train."""
@@ -149,7 +150,8 @@ class _Training:
                             **figures,
                         },
                     )
-                    self._display.update(self._step, figures)
+                    self._display.update(min(self._step, agent.steps), figures)
+                    self._tell_of_restarts(result)
                     interval = agent.checkpoint_interval
                     if self._step // interval > before // interval or self._step >= agent.steps:
                         log.flush()
@@ -165,6 +167,13 @@ class _Training:
         finally:
             log.close()
             self._display.close()
+
+    def _tell_of_restarts(self, result: dict[str, Any]) -> None:
+        """One line where a worker has died: RLlib begins it again, and the others went on."""
+        count = int(result.get("fault_tolerance", {}).get("num_remote_worker_restarts", 0))
+        if count > self._restarts:
+            self._restarts = count
+            self._display.message(f"a worker died and was begun again ({count} in all)")
 
     def _save(self, mean_return: float | None) -> None:
         """Write the policy down; the best is the one with the highest mean return."""
@@ -224,7 +233,8 @@ def _built(config: Any) -> Any:
     """RLlib's algorithm; its constructor's many kinds of errors as one line."""
     import logging
 
-    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
+    # What it says of workers that die is a traceback; `_tell_of_restarts` says it in a line.
+    logging.getLogger("ray.rllib").setLevel(logging.CRITICAL)
     try:
         return config.build_algo()
     except Exception as error:
