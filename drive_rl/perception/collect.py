@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -42,12 +43,23 @@ class Wander(Baseline):
     HELD = 0.6  # chance that an action is held for another decision
 
     def bind(self, envs: Any) -> None:
+        """Take the vector environment to drive.
+
+        Raises:
+            UsageError: its actions are not a choice among a few.
+        """
         super().bind(envs)
+        if not isinstance(self.action_space, spaces.Discrete):
+            raise UsageError(
+                f"policy 'wander' chooses among actions, and {envs.spec_env.id} has "
+                f"{type(self.action_space).__name__} ones; collect with --policy random"
+            )
         self._random = np.random.default_rng([0x5EED, self.seed])
         self._held = np.zeros(envs.num_envs, np.int64)
 
     def act(self, observations: Any, count: int) -> Any:
-        drawn = self._random.integers(0, self.action_space.n, count)  # type: ignore[attr-defined]
+        assert isinstance(self.action_space, spaces.Discrete)
+        drawn = self._random.integers(0, self.action_space.n, count)
         self._held = np.where(self._random.random(count) < self.HELD, self._held, drawn)
         return self._held
 

@@ -36,6 +36,7 @@ class Encoder(nn.Module):
         channels: of one frame, 1 or 3.
 
     Attributes:
+        depth: channels that it looks at, the newest of a stack.
         mean, std: of the pixels of each channel, of 255; set from a training split.
 
     Raises:
@@ -57,10 +58,10 @@ class Encoder(nn.Module):
         top, bottom = spec.rows or (0, height)
         if bottom > height:
             raise UsageError(f"rows [{top}, {bottom}] are not in frames of {height} rows")
-        self._rows, self._depth = slice(top, bottom), spec.frames * channels
+        self._rows, self.depth = slice(top, bottom), spec.frames * channels
         self.register_buffer("mean", torch.full((channels,), 127.5))
         self.register_buffer("std", torch.full((channels,), 127.5))
-        seen = (self._depth, bottom - top, width)
+        seen = (self.depth, bottom - top, width)
         self.body = _BODIES[spec.kind](spec, seen)
         with torch.no_grad():
             was = self.body.training
@@ -70,7 +71,7 @@ class Encoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features, (B, features), of stacks (B, stack * channels, H, W) of 0 to 255."""
-        seen = frames[:, -self._depth :, self._rows].float()  # (B, frames * channels, h, W)
+        seen = frames[:, -self.depth :, self._rows].float()  # (B, frames * channels, h, W)
         repeats = self.spec.frames
         mean, std = self.mean.repeat(repeats), self.std.repeat(repeats)
         seen = (seen - mean[:, None, None]) / std[:, None, None]
@@ -88,10 +89,10 @@ class Encoder(nn.Module):
         if (height, width) != self.shape[1:]:
             own = f"{self.shape[2]} x {self.shape[1]}"
             raise UsageError(f"the encoder reads frames of {own} pixels, not {width} x {height}")
-        if depth % self.channels or depth < self._depth:
+        if depth % self.channels or depth < self.depth:
             raise UsageError(
                 f"the encoder reads {self.spec.frames} frames of {self.channels} channels "
-                f"({self._depth} in all), not stacks of {depth} channels"
+                f"({self.depth} in all), not stacks of {depth} channels"
             )
 
 

@@ -67,7 +67,7 @@ class Perception:
         self._encoder.check(frames.shape[1:])
         result = np.empty((len(frames), self.size), np.float32)
         # Only what the encoder looks at is copied
-        seen = frames[:, -self._encoder.shape[0] :]
+        seen = frames[:, -self._encoder.depth :]
         chunk = torch.zeros((ROWS, *seen.shape[1:]), dtype=torch.uint8)
         with torch.inference_mode():
             for start in range(0, len(frames), ROWS):

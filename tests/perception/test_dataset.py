@@ -100,6 +100,12 @@ def test_what_is_no_data_set_says_so(tmp_path: Path) -> None:
         Writer(tmp_path)
 
 
+def test_a_policy_that_cannot_drive_there_is_refused(tmp_path: Path) -> None:
+    steered = tiny_environment(action={"type": "ContinuousAction"})
+    with pytest.raises(UsageError, match="'wander' chooses among actions"):
+        collect(steered, 20, tmp_path / "data", policy="wander", num_envs=1)
+
+
 @pytest.mark.parametrize(
     ("env", "reason"),
     [

@@ -49,6 +49,13 @@ def test_features_depend_on_their_own_frames_alone(encoder: str) -> None:
     assert np.array_equal(own, features[2])
 
 
+def test_both_engines_give_the_same_features(encoder: str) -> None:
+    compiled = drive_rl.make(_seen(encoder), engine="compiled")
+    reference = drive_rl.make(_seen(encoder), engine="reference")
+    assert np.array_equal(compiled.reset(seed=5)[0], reference.reset(seed=5)[0])
+    assert np.array_equal(compiled.step(0)[0], reference.step(0)[0])
+
+
 def test_last_observations_of_an_episode_are_features_too(encoder: str) -> None:
     envs = drive_rl.make_vec(_seen(encoder, output="affordances"), 2)
     envs.reset(seed=0)
