@@ -295,12 +295,13 @@ _ROUNDING = """
 
 highway-env's own trajectories differ between processors in the last bit: numpy's dot products
 round as its BLAS chooses for the processor, and where there is AVX-512, its tan, arctan, arcsin
-and arctan2 are not the C library's. The compiled engine finds out how products round and does the
-same; its functions are the C library's. Such a bit stays a bit, except where a motion is
-unstable: LinearVehicle, AggressiveVehicle and DefensiveVehicle swerve in curves, and after tens
-of decisions a difference may pass 1e-6. With `NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL
-AVX512_SPR"` in the environment, numpy takes the C library's functions everywhere. The tests are
-run so, and with `OPENBLAS_CORETYPE=Haswell`, as the golden files were made.
+and arctan2 are not the C library's. Such a bit stays a bit, except where a motion is unstable:
+vehicles that are stuck at an intersection, or swerve in curves as LinearVehicle,
+AggressiveVehicle and DefensiveVehicle do, make 1e-6 of it within seconds. So the compiled engine
+finds out how products round here and does the same, and on regulated roads it calls numpy's own
+functions of angles; elsewhere they are the C library's. With `NPY_DISABLE_CPU_FEATURES="X86_V4
+AVX512_ICL AVX512_SPR"` in the environment, numpy takes those as well. The tests are run so, and
+with `OPENBLAS_CORETYPE=Haswell`, so that they go one way on every processor.
 """
 
 
