@@ -385,7 +385,7 @@ def resolve_run(
         if not key.startswith("env."):
             _apply_override(tree, key, value)
     _validate_agent_tree(tree["agent"])
-    _choose_observation(tree, asked_for="agent.observation" in changes)
+    _choose_observation(tree, changes)
     for key, value in changes.items():
         if key.startswith("env."):
             _apply_override(tree, key, value)
@@ -393,12 +393,22 @@ def resolve_run(
     return validated(RunSpec, tree)
 
 
-def _choose_observation(tree: dict[str, Any], asked_for: bool) -> None:
+_CLOSING_ASKED_FOR = ("agent.network", "agent.network.closing")
+
+
+def _choose_observation(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
     """The agent's observation, unless the environment says which it wants."""
     observation = tree["agent"].get("observation")
+    asked_for = "agent.observation" in changes
+    taken = observation is not None and (asked_for or "observation" not in tree["env"]["config"])
+    # The agent's file has the network read rates of the columns that it names, not of others.
+    network = tree["agent"].get("network") or {}
+    its_own = taken and not asked_for
+    if network.get("closing") and not its_own and changes.keys().isdisjoint(_CLOSING_ASKED_FOR):
+        tree["agent"]["network"] = {**network, "closing": False}
     if observation is None:
         return
-    if "observation" in tree["env"]["config"] and not asked_for:
+    if not taken:
         tree["agent"]["observation"] = None
         return
     tree["env"]["config"] = {**tree["env"]["config"], "observation": observation}

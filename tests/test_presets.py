@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -210,3 +211,17 @@ def test_overrides_and_their_texts_agree(gamma: float, steps: int, hidden: list[
 
 def test_nearest_gives_nothing_where_nothing_is_close() -> None:
     assert nearest("qqqq", ["highway-v0", "merge-v0"]) is None
+
+
+def test_rates_are_read_of_the_agent_s_own_columns_only() -> None:
+    def closing(*overrides: str, config: dict[str, Any] | None = None) -> bool:
+        env = load_environment("highway-fast-v0", config)
+        return resolve_run(env, "ppo", overrides=overrides).agent.network.closing
+
+    other = {"observation": {"type": "Kinematics", "features": ["x", "y"]}}
+    assert closing()
+    assert not closing(config=other)
+    assert not closing("agent.observation={type: Kinematics, features: [x, y]}")
+    assert not closing("agent.observation=null")
+    assert closing("agent.network.closing=true", config=other)
+    assert closing("agent.network={closing: true}", config=other)
