@@ -48,6 +48,7 @@ LEARNERS = ("dqn", "ppo", "ppo-teacher")
 EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
+LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
 SHOWN = ("return", "crash_rate", "speed", "success_rate")
 
 
@@ -71,6 +72,11 @@ class Cell:
             learned = resolve_run(self.scene, self.method, seed=self.seed or 0).model_dump(
                 mode="json", exclude={"engine", "device", "num_threads"}
             )
+            # Settings that were added since cells were computed, as they were before.
+            network = learned["agent"]["network"]
+            for name, before in LATER_SETTINGS.items():
+                if network[name] == before:
+                    del network[name]
         return {
             "method": self.method,
             "scene": load_environment(self.scene).full_config,
@@ -173,7 +179,8 @@ def write_page() -> None:
         "the mean over training seeds, and the worst seed by return. *Way*: share of the way from "
         "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
         "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
-        "the range of the seeds' means for several.",
+        "the range of the seeds' means for several. Training time is wall-clock, on a "
+        "machine that was busy with other work.",
         "",
     ]
     for scene in SCENES:

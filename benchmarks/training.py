@@ -48,7 +48,9 @@ ON_A_GPU = (
     "`tests/training/test_devices.py` makes one update of PPO and of DQN, with every kind of "
     "network, on torch's `meta` device, where an operation on tensors of two devices fails as "
     "it would on CUDA. What has not been run: `--device cuda` itself; its speed, its numbers "
-    "and its determinism are not known. The rollouts are simulated on the CPU in any case."
+    "and its determinism are not known. The rollouts are simulated on the CPU in any case, and "
+    "kept on the training's device; a `cnn` computes in bfloat16 there (`network.precision`). "
+    "`torch.compile` is not used; `python -m benchmarks.training --compile` times it."
 )
 PPO_EPOCHS = 4
 # Samples drawn per step of the environment. Stock: an update of 32 after every step of its two
@@ -316,13 +318,14 @@ def write_page(kept: dict[str, Any]) -> None:
     for name, shares in kept.get("profile", {}).items():
         parts = [f"{shares[part]:.0%}" for part in (*PROFILED, "the rest")]
         lines.append(f"| {name} | {shares['rate']:,.0f} | {' | '.join(parts)} |")
-    lines += ["", "## Compiled updates", "", COMPILING, ""]
-    lines += [
-        "| network | batch | eager [ms] | compiled [ms] | to compile [s] | saved over a training "
-        "[s] |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in kept.get("compile", {}).values():
+    if compiled := kept.get("compile", {}):
+        lines += ["", "## Compiled updates", "", COMPILING, ""]
+        lines += [
+            "| network | batch | eager [ms] | compiled [ms] | to compile [s] | saved over a "
+            "training [s] |",
+            "|---|---|---|---|---|---|",
+        ]
+    for row in compiled.values():
         gain = row["eager_milliseconds"] - row["compiled_milliseconds"]
         lines.append(
             f"| {row['network']} | {row['batch']:,} | {row['eager_milliseconds']:.1f} | "
