@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from drive_rl.deployment.card import card_of, markdown, without_infinities
+from drive_rl.deployment.encoders import with_encoder
 from drive_rl.deployment.extras import needs
 from drive_rl.deployment.network import (
     ACTION,
@@ -117,6 +118,8 @@ def export(
     if path.is_dir():
         raise UsageError(f"{path}: is a folder; name a file, such as {path / 'policy'}.{format}")
     loaded = trained_policy(policy)
+    if format != "sb3":  # SB3 builds its networks from a class: an encoder would not be in it
+        loaded = with_encoder(loaded)
     if format == "onnx":
         needs("onnx", "deploy")
         needs("onnxruntime", "deploy")

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from drive_rl.deployment.card import card_of, without_infinities
+from drive_rl.deployment.encoders import with_encoder
 from drive_rl.deployment.export import onnx_bytes, onnx_session, trained_policy
 from drive_rl.deployment.network import ACTION, input_names
 from drive_rl.deployment.traffic import Members
@@ -67,7 +68,7 @@ def load_model(source: Any, *, threads: int = 1) -> Model:
     """
     if isinstance(source, (str, Path)) and str(source).endswith(".onnx"):
         return _from_file(Path(source), threads)
-    policy = trained_policy(source)
+    policy = with_encoder(trained_policy(source))
     session = onnx_session(onnx_bytes(policy, details=True), threads)
     return Model(
         card=without_infinities(card_of(policy)),

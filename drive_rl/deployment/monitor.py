@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from drive_rl.deployment.encoders import with_encoder
 from drive_rl.deployment.export import trained_policy
 from drive_rl.deployment.inference import load_model
 from drive_rl.deployment.monitor_page import render
@@ -92,7 +93,7 @@ def monitor(
     """
     if episodes < 1:
         raise UsageError(f"episodes {episodes} is not a number of at least 1")
-    policy = trained_policy(source)
+    policy = with_encoder(trained_policy(source))
     model = load_model(policy)
     spec = load_environment(policy.spec.env if env is None else env, config)
     judge = Judge(find_profile(source, model, profile))

@@ -213,10 +213,11 @@ def find_profile(source: Any, model: Model, path: str | Path | None = None) -> P
         # The run was trained on since: its features and actions are others now.
     if path is not None or (place is not None and place.name.endswith(".onnx.profile.npz")):
         raise UsageError(f"{place}: no such profile; `drive-rl export` writes it")
+    from drive_rl.deployment.encoders import with_encoder
     from drive_rl.deployment.export import trained_policy
 
     print("drive-rl: driving to make the reference profile", file=sys.stderr, flush=True)
-    profile = make_profile(trained_policy(source), model)
+    profile = make_profile(with_encoder(trained_policy(source)), model)
     if place is not None:
         try:
             profile.save(place)

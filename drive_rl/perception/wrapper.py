@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
+from torch import nn
 
 from drive_rl.errors import UsageError
 from drive_rl.perception.heads import affordance_count
@@ -42,7 +43,11 @@ class Perception:
         weights = load_encoder(options.encoder)
         self._device = _device(options.device)
         self._encoder = fused(weights.build_encoder()).to(self._device)
-        self._heads = weights.build_heads().requires_grad_(False).to(self._device)
+        heads = weights.build_heads().requires_grad_(False).to(self._device)
+        # From stacks of 0 to 255, (B, channels, H, W), to what a policy sees, (B, size)
+        self.network: nn.Module = self._encoder
+        if options.output == "affordances":
+            self.network = nn.Sequential(self._encoder, heads.affordances)
         if options.output == "affordances":
             self.size = affordance_count(weights.num_lanes)
         else:
@@ -73,9 +78,7 @@ class Perception:
             for start in range(0, len(frames), ROWS):
                 part = seen[start : start + ROWS]
                 chunk[: len(part)] = torch.from_numpy(np.ascontiguousarray(part))
-                out = self._encoder(chunk.to(self._device))
-                if self.options.output == "affordances":
-                    out = self._heads.affordances(out)
+                out = self.network(chunk.to(self._device))
                 result[start : start + len(part)] = out[: len(part)].cpu().numpy()
         return result
 

@@ -17,8 +17,10 @@ import torch
 from drive_rl.deployment.export import export as export_policy
 from drive_rl.deployment.export import onnx_session
 from drive_rl.deployment.traffic import as_observations, record
+from drive_rl.environments import make_vec
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import evaluate
+from drive_rl.training import load_policy
 from tests.deployment.policies import SENSES, untrained_run
 
 pytest.importorskip("onnx", reason="needs the extra 'deploy'")
@@ -190,3 +192,27 @@ def test_wrong_use_is_named(tmp_path: Path, policy: str, format: str, out: str, 
 def test_onnx_is_read_as_data_not_trusted(tmp_path: Path) -> None:
     with pytest.raises(DriveRLError, match="not a model"):
         onnx_session(io.BytesIO(b"nonsense").getvalue())
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript"])
+def test_a_policy_behind_an_encoder_leaves_with_it(tmp_path: Path, format: str) -> None:
+    policy = load_policy("highway-perception-v0/ppo")
+    written = export(policy, format, tmp_path / "policy", observations=32)
+    assert written.agreement["equal_actions"] == 32
+    env = policy.spec.env
+    frames_env = env.model_copy(
+        update={"config": {k: v for k, v in env.config.items() if k != "perception"}}
+    )
+    behind, within = make_vec(env, 2), make_vec(frames_env, 2)
+    features, _ = behind.reset(seed=5)
+    frames, _ = within.reset(seed=5)
+    if format == "onnx":
+        session = onnx_session(written.path)
+        actions = session.run(["action"], {"observation": np.asarray(frames)})[0]
+    else:
+        loaded = torch.jit.load(written.path)
+        actions = loaded(torch.from_numpy(np.array(frames))).numpy()
+    assert frames.dtype == np.uint8
+    assert np.array_equal(actions, policy.predict(features))
+    behind.close()
+    within.close()
