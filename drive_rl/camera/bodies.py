@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from drive_rl.camera import shapes
-from drive_rl.camera.pixels import mix, packed
-from drive_rl.camera.raster import add_polygon, project, signed_area
+from drive_rl.camera.pixels import BORDER, channels, mix, packed
+from drive_rl.camera.raster import add_polygon, is_beside, project, signed_area
 from drive_rl.simulator import state as st
-from drive_rl.simulator.jit import bare, inlined
+from drive_rl.simulator.jit import bare, inlined, streaming
 
 BRAKING = -1.0  # brake lights are on below this acceleration [m/s2]
 MAX_SHOWN = 64  # the nearest bodies of a picture
@@ -139,9 +139,17 @@ def draw_shadows(bodies, count, view, look, shadow):  # type: ignore[no-untyped-
             continue
         height = shapes.HEIGHTS[body.shape] * body.stretch * 0.8
         dx, dy = -look.sun_x * height, -look.sun_y * height
+        if is_beside(view, body.x, body.y, _radius(body) + abs(dx) + abs(dy)):
+            continue
         _shadow_quad(body, view, 0.98, 0.0, 0.0, 0.55, shadow)
         if dx != 0.0 or dy != 0.0:
             _cast(body, view, dx, dy, look.sun_shadow, shadow)
+
+
+@inlined
+def _radius(body):  # type: ignore[no-untyped-def]
+    """Of a sphere around all of a body [m]."""
+    return body.half_length + body.half_width + shapes.HEIGHTS[body.shape] * body.stretch
 
 
 @inlined
@@ -149,7 +157,7 @@ def _shadow_quad(body, view, size, dx, dy, weight, shadow):  # type: ignore[no-u
     for c in range(4):
         _foot_corner(body, view, c, size, c, dx, dy)
     count = project(view.lens, view.near, view.corners, 4, view.points)
-    add_polygon(shadow, view.points, count, weight)
+    add_polygon(shadow, view.width, view.points, count, weight)
 
 
 @inlined
@@ -178,7 +186,7 @@ def _cast(body, view, dx, dy, weight, shadow):  # type: ignore[no-untyped-def]
     _foot_corner(body, view, 4, 0.92, after, dx, dy)
     _foot_corner(body, view, 5, 0.92, after, 0.0, 0.0)
     count = project(view.lens, view.near, view.corners, 6, view.points)
-    add_polygon(shadow, view.points, count, weight)
+    add_polygon(shadow, view.width, view.points, count, weight)
 
 
 @bare
@@ -191,6 +199,8 @@ def draw_bodies(bodies, count, view, look, cover, picture):  # type: ignore[no-u
         body = bodies[k]
         if body.goal:
             _draw_goal(body, view, look, cover, picture)
+            continue
+        if is_beside(view, body.x, body.y, _radius(body)):
             continue
         fog = _fog(look, body.distance)
         wide = 2.0 * body.half_width / view.metres_per_pixel  # [px]
@@ -224,7 +234,7 @@ def draw_bodies(bodies, count, view, look, cover, picture):  # type: ignore[no-u
             if corners < 3 or signed_area(view.points, corners) <= 0.02:
                 continue
             color = _color(body, quad.material, quad.normal, look, dark)
-            fill(cover, view.points, corners, mix(color, look.fog_color, fog), 256, picture)
+            fill(cover, view, corners, mix(color, look.fog_color, fog), 1.0, picture)
 
 
 @inlined
@@ -318,37 +328,50 @@ def _draw_goal(body, view, look, cover, picture):  # type: ignore[no-untyped-def
     for c in range(4):
         _foot_corner(body, view, c, 1.0, c, 0.0, 0.0)
     count = project(view.lens, view.near, view.corners, 4, view.points)
-    fill(
-        cover,
-        view.points,
-        count,
-        packed(0, int(190 * look.light), int(140 * look.light)),
-        170,
-        picture,
-    )
+    color = packed(0, int(190 * look.light), int(140 * look.light))
+    fill(cover, view, count, color, 170 / 256, picture)
 
 
 @bare
-def fill(cover, points, count, color, opacity, picture):  # type: ignore[no-untyped-def]
-    """Paint a polygon over the picture; `cover` is empty before and after."""
+def fill(cover, view, count, color, opacity, picture):  # type: ignore[no-untyped-def]
+    """Paint the polygon on the screen over the picture; `cover` is empty before and after."""
     if count < 3:
         return
-    height, width = picture.shape
+    points, height, width = view.points, cover.shape[0] - 2, view.width
     low_x, high_x, low_y, high_y = points[0, 0], points[0, 0], points[0, 1], points[0, 1]
     for k in range(1, count):
         low_x, high_x = min(low_x, points[k, 0]), max(high_x, points[k, 0])
         low_y, high_y = min(low_y, points[k, 1]), max(high_y, points[k, 1])
     if high_x <= 0.0 or high_y <= 0.0 or low_x >= width or low_y >= height:
         return
-    first, last = int(max(low_x, 0.0)), int(min(high_x, width - 1.0))
-    add_polygon(cover, points, count, float(opacity))
-    for row in range(int(max(low_y, 0.0)), int(min(high_y, height - 1.0)) + 1):
-        total = np.float32(0.0)
-        for column in range(first, last + 1):
-            total += cover[row, column]
-            cover[row, column] = 0.0
-            weight = min(int(total + np.float32(0.5)), 256)
-            if weight > 0:
-                picture[row, column] = mix(picture[row, column], color, weight)
-        cover[row, last + 1] = 0.0
-        cover[row, last + 2] = 0.0
+    add_polygon(cover, width, points, count, 1.0)
+    first, last = int(max(low_x, 0.0)), int(min(high_x, width - 1.0)) + 1
+    upper, lower = int(max(low_y, 0.0)), int(min(high_y, height - 1.0)) + 1
+    _lay(cover, view.sums, (first, last), (upper, lower), color, np.float32(opacity), picture)
+
+
+@streaming
+def _lay(cover, sums, columns, rows, color, opacity, picture):  # type: ignore[no-untyped-def]
+    """Lay a colour over the rectangle that a mask covers, and empty the mask."""
+    (first, last), (upper, lower) = columns, rows
+    r, g, b = channels(color)
+    start, after = BORDER + first, BORDER + last
+    totals = sums[first:last]
+    for column in range(totals.shape[0]):
+        totals[column] = np.float32(0.0)
+    for row in range(upper, lower):
+        line = cover[row, first:last]
+        red, green = picture.red[row, start:after], picture.green[row, start:after]
+        blue = picture.blue[row, start:after]
+        for column in range(line.shape[0]):
+            total = totals[column] + line[column]
+            totals[column] = total
+            line[column] = np.float32(0.0)
+            weight = min(max(total, np.float32(0.0)), np.float32(1.0)) * opacity
+            red[column] += (r - red[column]) * weight
+            green[column] += (g - green[column]) * weight
+            blue[column] += (b - blue[column]) * weight
+    for row in range(lower, lower + 2):
+        line = cover[row, first:last]
+        for column in range(line.shape[0]):
+            line[column] = np.float32(0.0)

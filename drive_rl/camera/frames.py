@@ -17,12 +17,12 @@ from drive_rl.camera.bodies import (
     snapped,
 )
 from drive_rl.camera.ground import STRIPE_SPACING
-from drive_rl.camera.lens import BORDER, draw_rain, expose
+from drive_rl.camera.lens import draw_rain, expose
 from drive_rl.camera.look import LOOK_DTYPE, make_look
 from drive_rl.camera.marks import draw_ground
+from drive_rl.camera.pixels import Picture, make_picture, strides
 from drive_rl.camera.projection import NEAR, Pose, orthographic, perspective
-from drive_rl.camera.scenery import BLOCK, LINES, STRIDE, draw_scenery
-from drive_rl.camera.sky import SKY_COLORS
+from drive_rl.camera.scenery import LINES, WORDS, draw_scenery
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.state import road_of
 
@@ -56,18 +56,20 @@ class Surfaces(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """Coverage, each (height, at least width + 2, in blocks) f4, empty between frames.
-
-    The ground's also as integers of two columns each, in which what is empty is found sooner.
-    """
+    """Coverage, each (height + 2, width in strides) f4, empty between frames; see `raster`."""
 
     road: Any
     marking: Any
     shadow: Any
     body: Any
-    road_bits: Any  # (height, half as many) i8
-    marking_bits: Any
-    shadow_bits: Any
+
+
+class Columns(NamedTuple):
+    """What a front view shows in each column, (width in strides,)."""
+
+    headlights: Any  # f4: how much of their light gets there
+    trees: Any  # f4: height above the horizon [px]
+    clouds: Any  # u4: column of the clouds
 
 
 class View(NamedTuple):
@@ -76,6 +78,7 @@ class View(NamedTuple):
     foot: Any  # (2,) f8: the place on the ground below it [m]
     lens: Any  # (3, 4) f8, see `projection`
     ground: Any  # (3, 3) f8
+    width: int  # [px]
     height: float  # [m]
     heading: float  # [rad]
     plan: bool
@@ -85,53 +88,67 @@ class View(NamedTuple):
     metres_per_pixel: float  # at 1 m ahead, or of a top view
     corners: Any  # (8, 3) f8: the polygon in hand, relative to the foot
     points: Any  # (16, 2) f8: and on the screen
-    columns: Any  # (width,) i8: headlights, of 256
-    trees: Any  # (width,) f8
-    clouds: Any  # (width,) i8
-    sky: Any  # (SKY_COLORS,) i8, packed
-    lines: Any  # (LINES, width in strides) i8: the row in hand, see `scenery`
+    sums: Any  # (width in strides,) f4: its coverage in the row in hand
+    columns: Columns
+    lines: Any  # (LINES, width in strides) f4: the row in hand, see `scenery`
+    words: Any  # (WORDS, width in strides) u4
+    paved: Any  # (width in strides,) u1: its share of road
+    paved_words: Any  # the same, eight columns to an i8
+    beyond: Any  # as `paved_words`: 255 in columns beyond the picture, 0 within it
 
 
 class Scratch(NamedTuple):
     """What a thread needs to render frames of one size."""
 
     masks: Masks
-    picture: Any  # (height, width) i8, packed
-    planes: Any  # (4, height, width + 2 * BORDER) f4
+    picture: Picture
+    blurred: Any  # as a plane of the picture
     bodies: Any  # (MAX_SHOWN,) BODY_DTYPE
     look: Any  # (1,) LOOK_DTYPE
+    shape: Any  # (2,) i8: height and width of the picture
     foot: Any
     lens: Any
     ground: Any
     corners: Any
     points: Any
-    columns: Any
-    trees: Any
-    clouds: Any
-    sky: Any
+    sums: Any
+    columns: Columns
     lines: Any
+    words: Any
+    paved: Any
+    paved_words: Any
+    beyond: Any
 
 
 def make_scratch(width: int, height: int) -> Scratch:
     """Room to render frames in; one per thread."""
-
-    masks = np.zeros((4, height, -(-(width + 2) // BLOCK) * BLOCK), np.float32)
+    columns = strides(width)
+    picture = make_picture(width, height)
+    paved, beyond = np.zeros((2, columns), np.uint8)
+    beyond[width:] = 255
     return Scratch(
-        masks=Masks(*masks, *masks[:3].view(np.int64)),
-        picture=np.zeros((height, width), np.int64),
-        planes=np.zeros((4, height, width + 2 * BORDER), np.float32),
+        masks=Masks(*np.zeros((4, height + 2, columns), np.float32)),
+        picture=picture,
+        blurred=np.zeros_like(picture.red),
         bodies=np.zeros(MAX_SHOWN, BODY_DTYPE).view(np.recarray),
         look=np.zeros(1, LOOK_DTYPE).view(np.recarray),
+        shape=np.array([height, width]),
         foot=np.zeros(2),
         lens=np.zeros((3, 4)),
         ground=np.zeros((3, 3)),
         corners=np.zeros((8, 3)),
         points=np.zeros((16, 2)),
-        columns=np.zeros(width, np.int64),
-        trees=np.zeros(width),
-        clouds=np.zeros(width, np.int64),
-        sky=np.zeros(SKY_COLORS, np.int64),
-        lines=np.zeros((LINES, -(-width // STRIDE) * STRIDE), np.int64),
+        sums=np.zeros(columns, np.float32),
+        columns=Columns(
+            headlights=np.zeros(columns, np.float32),
+            trees=np.zeros(columns, np.float32),
+            clouds=np.zeros(columns, np.uint32),
+        ),
+        lines=np.zeros((LINES, columns), np.float32),
+        words=np.zeros((WORDS, columns), np.uint32),
+        paved=paved,
+        paved_words=paved.view(np.int64),
+        beyond=beyond.view(np.int64),
     )
 
 
@@ -197,14 +214,14 @@ def render(road, ground, surfaces, optics, camera, row, scratch, out):  # type: 
     draw_scenery(view, look, surfaces, masks, picture)
     draw_bodies(scratch.bodies, count, view, look, masks.body, picture)
     if look.rain > 0.0:
-        draw_rain(look, picture)
-    expose(look, picture, surfaces.noise, scratch.planes, out)
+        draw_rain(look, view.width, picture)
+    expose(look, picture, surfaces.noise, scratch.blurred, out)
 
 
 @jit
 def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
     """The camera of a vehicle as it is mounted in this episode."""
-    height, width = scratch.picture.shape
+    height, width = scratch.shape[0], scratch.shape[1]
     values = camera.values
     foot = scratch.foot
     heading = snapped(vehicle.heading)
@@ -217,9 +234,9 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
         orthographic(scratch.lens, scratch.ground, turn, width, height, scaling, across, down)
         reach = math.sqrt(width * width + height * height) / scaling
         return View(
-            foot, scratch.lens, scratch.ground, 1e6, turn, True, 0.5, reach, reach,
-            1.0 / scaling, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-            scratch.clouds, scratch.sky, scratch.lines,
+            foot, scratch.lens, scratch.ground, width, 1e6, turn, True, 0.5, reach, reach,
+            1.0 / scaling, scratch.corners, scratch.points, scratch.sums, scratch.columns,
+            scratch.lines, scratch.words, scratch.paved, scratch.paved_words, scratch.beyond,
         )  # fmt: skip
     cos, sin = math.cos(heading), math.sin(heading)
     foot[0] += cos * optics.ahead - sin * optics.right
@@ -233,7 +250,7 @@ def aim(vehicle, optics, camera, scratch):  # type: ignore[no-untyped-def]
     # A stripe and its gap cover 1.3 pixels of height at this distance
     detail = math.sqrt(STRIPE_SPACING * up * focal / 1.3)
     return View(
-        foot, scratch.lens, scratch.ground, up, heading, False, NEAR, REACH, detail,
-        1.0 / focal, scratch.corners, scratch.points, scratch.columns, scratch.trees,
-        scratch.clouds, scratch.sky, scratch.lines,
+        foot, scratch.lens, scratch.ground, width, up, heading, False, NEAR, REACH, detail,
+        1.0 / focal, scratch.corners, scratch.points, scratch.sums, scratch.columns,
+        scratch.lines, scratch.words, scratch.paved, scratch.paved_words, scratch.beyond,
     )  # fmt: skip

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from drive_rl.camera.bodies import mixed_bits
-from drive_rl.camera.pixels import mix, packed
+from drive_rl.camera.pixels import BORDER, channels, mix, packed
 from drive_rl.simulator.jit import bare, inlined, streaming
 
 NOISE_STARTS = 1 << 12  # places in the noise at which a line of it may begin
 NOISE_LENGTH = NOISE_STARTS + 2048  # and as many more as a picture is wide
-BORDER = 2  # columns beside a plane, for the taps beyond it
+SHARP = 0.05  # a deviation of the blur up to which nothing is blurred [px]
+# Taps that carry less than this share of a pixel, a tenth of a level of 255, are left out
+LEAST_TAP = 0.0003
 
 RAIN_STREAKS = 0.011  # streaks per pixel in heavy rain
 
@@ -24,120 +26,158 @@ def make_noise() -> Any:
 
 
 @bare
-def draw_rain(look, picture):  # type: ignore[no-untyped-def]
+def draw_rain(look, width, picture):  # type: ignore[no-untyped-def]
     """Streaks, elsewhere in every frame."""
-    height, width = picture.shape
-    light = mix(look.horizon, packed(230, 232, 236), 128)
+    height = picture.red.shape[0]
+    r, g, b = channels(mix(look.horizon, packed(230, 232, 236), 128))
     length = max(3, height // 9)
     for k in range(int(look.rain * RAIN_STREAKS * height * width)):
         bits = mixed_bits(look.frame_key + k)
         x = (bits & 0xFFFFF) / 1048576.0 * width
         y = int((bits >> 20 & 0xFFFFF) / 1048576.0 * (height + length)) - length
         reach = length // 2 + int(bits >> 40 & 7) * length // 10
-        weight = 40 + int(bits >> 44 & 63)
+        weight = np.float32((40 + int(bits >> 44 & 63)) / 256)
         for row in range(max(y, 0), min(y + reach, height)):
             column = int(x + 0.12 * (row - y))
             if column < width:
-                picture[row, column] = mix(picture[row, column], light, weight)
+                place = column + BORDER
+                picture.red[row, place] += (r - picture.red[row, place]) * weight
+                picture.green[row, place] += (g - picture.green[row, place]) * weight
+                picture.blue[row, place] += (b - picture.blue[row, place]) * weight
 
 
 @bare
-def expose(look, picture, noise, planes, out):  # type: ignore[no-untyped-def]
+def expose(look, picture, noise, blurred, out):  # type: ignore[no-untyped-def]
     """Write a picture as it leaves the camera.
 
-    In single precision throughout: integers of 32 bits would be widened, and take four times as
-    long.
-
     Args:
-        picture: (height, width), packed.
-        planes: (4, height, width + 2 * BORDER) f4, scratch.
+        picture: a `Picture`; left as the lens blurs it across.
+        blurred: of the shape of its planes, scratch.
         out: (channels, height, width) u1: red, green, blue, or grey.
     """
     taps = _taps(look.blur)
     sensor = (np.float32(look.gain), np.float32(look.offset + 0.5), np.float32(look.noise))
     if out.shape[0] == 1:
-        _unpack_gray(picture, planes[0])
-    else:
-        _unpack(picture, planes[0], planes[1], planes[2])
-    blurred = planes[3]
+        _to_gray(picture.red, picture.green, picture.blue)
     for channel in range(out.shape[0]):
-        _blur_across(planes[channel], taps, blurred)
+        plane = picture.red if channel == 0 else picture.green if channel == 1 else picture.blue
         key = (look.frame_key, channel + 1)
-        _develop(blurred, taps, sensor, noise, key, out[channel])
+        if taps[1] == 0.0:
+            _develop(plane, sensor, noise, key, out[channel])
+            continue
+        _repeat_ends(plane, out.shape[2])
+        size = plane.size
+        if taps[2] == 0.0:
+            _blur_across(plane.reshape(size), taps, blurred.reshape(size))
+            _develop_near(blurred, taps, sensor, noise, key, out[channel])
+        else:
+            _blur_far_across(plane.reshape(size), taps, blurred.reshape(size))
+            _develop_far(blurred, taps, sensor, noise, key, out[channel])
 
 
 @inlined
 def _taps(deviation):  # type: ignore[no-untyped-def]
-    """A Gaussian of five taps: its middle, the two beside it, and the outer two."""
-    if deviation <= 0.05:
+    """A Gaussian of five taps: its middle, the two beside it, and the outer two; some may be 0."""
+    if deviation <= SHARP:
         return np.float32(1.0), np.float32(0.0), np.float32(0.0)
     side = math.exp(-0.5 / (deviation * deviation))
     far = math.exp(-2.0 / (deviation * deviation))
+    if far < LEAST_TAP:
+        far = 0.0
     total = 1.0 + 2.0 * side + 2.0 * far
     return np.float32(1.0 / total), np.float32(side / total), np.float32(far / total)
 
 
 @streaming
-def _unpack(picture, red, green, blue):  # type: ignore[no-untyped-def]
-    """The colours of a picture, each with a border of its own first and last columns."""
-    height, width = picture.shape
-    for row in range(height):
-        for column in range(width):
-            pixel = picture[row, column]
-            red[row, column + BORDER] = np.float32(np.int32(pixel & 255))
-            green[row, column + BORDER] = np.float32(np.int32(pixel >> 16 & 255))
-            blue[row, column + BORDER] = np.float32(np.int32(pixel >> 32 & 255))
-        for plane in (red, green, blue):
-            _repeat_ends(plane[row])
+def _to_gray(red, green, blue):  # type: ignore[no-untyped-def]
+    """Turn the red plane into a grey one."""
+    for row in range(red.shape[0]):
+        for column in range(red.shape[1]):
+            red[row, column] = (
+                np.float32(77 / 256) * red[row, column]
+                + np.float32(150 / 256) * green[row, column]
+                + np.float32(29 / 256) * blue[row, column]
+            )
 
 
-@streaming
-def _unpack_gray(picture, plane):  # type: ignore[no-untyped-def]
-    height, width = picture.shape
-    for row in range(height):
-        for column in range(width):
-            p = picture[row, column]
-            value = 77 * (p & 255) + 150 * (p >> 16 & 255) + 29 * (p >> 32 & 255)
-            plane[row, column + BORDER] = np.float32(np.int32(value >> 8))
-        _repeat_ends(plane[row])
-
-
-@inlined
-def _repeat_ends(line):  # type: ignore[no-untyped-def]
-    end = line.shape[0] - BORDER
-    for column in range(BORDER):
-        line[column] = line[BORDER]
-        line[end + column] = line[end - 1]
+@bare
+def _repeat_ends(plane, width):  # type: ignore[no-untyped-def]
+    """Give each row its first and last columns beside them."""
+    end = BORDER + width
+    for row in range(plane.shape[0]):
+        plane[row, BORDER - 2] = plane[row, BORDER - 1] = plane[row, BORDER]
+        plane[row, end] = plane[row, end + 1] = plane[row, end - 1]
 
 
 @streaming
 def _blur_across(plane, taps, out):  # type: ignore[no-untyped-def]
-    middle, side, far = taps
-    for row in range(plane.shape[0]):
-        for column in range(plane.shape[1] - 2 * BORDER):
-            out[row, column] = (
-                middle * plane[row, column + 2]
-                + side * (plane[row, column + 1] + plane[row, column + 3])
-                + far * (plane[row, column] + plane[row, column + 4])
-            )
+    """All rows at once: what comes out beside them is nobody's."""
+    middle, side, _ = taps
+    left, here, right, out = plane[:-2], plane[1:], plane[2:], out[1:]
+    for k in range(left.shape[0]):
+        out[k] = middle * here[k] + side * (left[k] + right[k])
 
 
 @streaming
-def _develop(plane, taps, sensor, noise, key, out):  # type: ignore[no-untyped-def]
-    """Blur down the columns, whose ends repeat; exposure, contrast, noise, and eight bits."""
+def _blur_far_across(plane, taps, out):  # type: ignore[no-untyped-def]
+    middle, side, far = taps
+    leftmost, left, here, right, rightmost = plane[:-4], plane[1:], plane[2:], plane[3:], plane[4:]
+    out = out[2:]
+    for k in range(leftmost.shape[0]):
+        out[k] = middle * here[k] + side * (left[k] + right[k]) + far * (leftmost[k] + rightmost[k])
+
+
+@streaming
+def _develop(plane, sensor, noise, key, out):  # type: ignore[no-untyped-def]
+    """Exposure, contrast, noise, and eight bits."""
+    height, width = out.shape
+    gain, offset, amount = sensor
+    for row in range(height):
+        line, pixels, grains = plane[row, BORDER:], out[row], noise[_grain(key, row) :]
+        for column in range(width):
+            pixels[column] = _eight_bits(line[column] * gain + offset + grains[column] * amount)
+
+
+@streaming
+def _develop_near(plane, taps, sensor, noise, key, out):  # type: ignore[no-untyped-def]
+    """Blur down the columns, whose ends repeat, and develop."""
+    height, width = out.shape
+    middle, side, _ = taps
+    gain, offset, amount = sensor
+    middle, side = middle * gain, side * gain
+    for row in range(height):
+        line, pixels, grains = plane[row, BORDER:], out[row], noise[_grain(key, row) :]
+        above, below = plane[max(row - 1, 0), BORDER:], plane[min(row + 1, height - 1), BORDER:]
+        for column in range(width):
+            value = middle * line[column] + side * (above[column] + below[column])
+            pixels[column] = _eight_bits(value + offset + grains[column] * amount)
+
+
+@streaming
+def _develop_far(plane, taps, sensor, noise, key, out):  # type: ignore[no-untyped-def]
     height, width = out.shape
     middle, side, far = taps
     gain, offset, amount = sensor
+    middle, side, far = middle * gain, side * gain, far * gain
     for row in range(height):
-        upper, up = max(row - 2, 0), max(row - 1, 0)
-        down, lower = min(row + 1, height - 1), min(row + 2, height - 1)
-        grain = mixed_bits(key[0] ^ (row * 4 + key[1])) & NOISE_STARTS - 1
+        line, pixels, grains = plane[row, BORDER:], out[row], noise[_grain(key, row) :]
+        above, below = plane[max(row - 1, 0), BORDER:], plane[min(row + 1, height - 1), BORDER:]
+        upper, lower = plane[max(row - 2, 0), BORDER:], plane[min(row + 2, height - 1), BORDER:]
         for column in range(width):
             value = (
-                middle * plane[row, column]
-                + side * (plane[up, column] + plane[down, column])
-                + far * (plane[upper, column] + plane[lower, column])
+                middle * line[column]
+                + side * (above[column] + below[column])
+                + far * (upper[column] + lower[column])
             )
-            value = value * gain + offset + noise[grain + column] * amount
-            value = min(max(value, np.float32(0.0)), np.float32(255.0))
-            out[row, column] = np.uint8(np.int32(value))
+            pixels[column] = _eight_bits(value + offset + grains[column] * amount)
+
+
+@inlined
+def _grain(key, row):  # type: ignore[no-untyped-def]
+    """Where in the noise a row's begins."""
+    return mixed_bits(key[0] ^ (row * 4 + key[1])) & NOISE_STARTS - 1
+
+
+@inlined
+def _eight_bits(value):  # type: ignore[no-untyped-def]
+    return np.uint8(np.int32(min(max(value, np.float32(0.0)), np.float32(255.0))))

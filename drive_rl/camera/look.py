@@ -57,7 +57,7 @@ def make_look(look, camera, surfaces):  # type: ignore[no-untyped-def]
     values = camera.values
     look.road, look.verge = camera.road, camera.verge
     road_texels = surfaces.road.texels
-    look.road_mean = road_texels[camera.road, road_texels.shape[1] - 1] >> 16 & 255
+    look.road_mean = road_texels[camera.road, road_texels.shape[1] - 1] >> 8 & 255
     night, overcast, rain = values[f.NIGHT], values[f.SKY], values[f.RAIN]
     sun = math.radians(values[f.SUN_AZIMUTH])
     rise = math.radians(values[f.SUN_ELEVATION])

@@ -12,7 +12,7 @@ from drive_rl.camera.ground import (
     STRIPE_SPACING,
     stripe_range,
 )
-from drive_rl.camera.raster import add_polygon, project
+from drive_rl.camera.raster import add_polygon, is_beside, project
 from drive_rl.simulator.jit import bare, inlined
 
 
@@ -26,7 +26,7 @@ def draw_ground(ground, view, road, marking):  # type: ignore[no-untyped-def]
         if distance > view.reach:
             continue
         ahead = view.lens[2, 0] * dx + view.lens[2, 1] * dy + view.lens[2, 3]
-        if ahead + piece.radius < view.near:
+        if ahead + piece.radius < view.near or is_beside(view, dx, dy, piece.radius):
             continue
         weight = piece.near_weight if distance < view.detail else piece.far_weight
         if weight == 0.0:
@@ -35,9 +35,9 @@ def draw_ground(ground, view, road, marking):  # type: ignore[no-untyped-def]
             _corner(view, c, piece.x[c], piece.y[c])
         count = project(view.lens, view.near, view.corners, 4, view.points)
         if piece.layer == ROAD:
-            add_polygon(road, view.points, count, weight)
+            add_polygon(road, view.width, view.points, count, weight)
         else:
-            add_polygon(marking, view.points, count, weight)
+            add_polygon(marking, view.width, view.points, count, weight)
     for k in range(ground.stripes.shape[0]):
         _draw_stripes(ground.stripes[k], view, marking)
 
@@ -55,7 +55,8 @@ def _draw_stripes(line, view, marking):  # type: ignore[no-untyped-def]
         # Within its length of a stripe that is behind the camera: nothing to project
         dx, dy = line.x + line.cos * start - foot[0], line.y + line.sin * start - foot[1]
         ahead = view.lens[2, 0] * dx + view.lens[2, 1] * dy + view.lens[2, 3]
-        if ahead + STRIPE_LENGTH + MARKING_WIDTH < view.near:
+        reach = STRIPE_LENGTH + MARKING_WIDTH
+        if ahead + reach < view.near or is_beside(view, dx, dy, reach):
             continue
         _draw_line(line, start, min(start + STRIPE_LENGTH, line.length), 1.0, view, marking)
     if view.detail < view.reach:
@@ -76,7 +77,7 @@ def _draw_line(line, start, end, weight, view, marking):  # type: ignore[no-unty
     _corner(view, 2, x1 + side_x, y1 + side_y)
     _corner(view, 3, x0 + side_x, y0 + side_y)
     count = project(view.lens, view.near, view.corners, 4, view.points)
-    add_polygon(marking, view.points, count, weight)
+    add_polygon(marking, view.width, view.points, count, weight)
 
 
 @inlined

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_rl.simulator.jit import inlined
-
 CHUNK = 8  # tiles that are worked on at once: their copies are large
 
 
@@ -20,7 +18,7 @@ class Textures(NamedTuple):
     is less than a pixel unless texels are larger than pixels.
     """
 
-    texels: Any  # (num_tiles, texels of all levels) u4, see `unpacked`
+    texels: Any  # (num_tiles, texels of all levels) u4: a byte each, red lowest
     smooth: Any  # (num_tiles, four times as many) u4
     metres: Any  # (1,) f8: side of a tile on the ground [m]
     side: Any  # (1,) i8: texels of level 0 along a side, a power of two
@@ -62,16 +60,9 @@ def _doubled(level: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def _rows(levels: list[NDArray[np.float32]]) -> NDArray[np.uint32]:
-    """All texels of each tile in a row, packed: red, blue, green, nothing, a byte each."""
+    """All texels of each tile in a row, packed: red, green, blue, nothing, a byte each."""
     rows = []
     for level in levels:
         red, green, blue = np.moveaxis(np.rint(level).astype(np.uint32), -1, 0)
-        rows.append((red | blue << 8 | green << 16).reshape(len(level), -1))
+        rows.append((red | green << 8 | blue << 16).reshape(len(level), -1))
     return np.concatenate(rows, axis=1)
-
-
-@inlined
-def unpacked(texel):  # type: ignore[no-untyped-def]
-    """A texel as a pixel (`pixels`)."""
-    wide = np.int64(texel)
-    return wide & 0xFF00FF | (wide & 0xFF00) << 24

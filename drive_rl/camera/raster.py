@@ -1,11 +1,13 @@
 """Polygons with exact coverage: how much of each pixel's square an outline covers.
 
-Each edge adds the area to its right to an accumulator; the running sum along a row is then the
-covered share of every pixel. Polygons that share an edge add up to one there, so a road made of
-pieces has no seams, and a line thinner than a pixel has the weight that it should have: nothing
-flickers as it comes closer. Sums over overlapping polygons exceed one and are cut by the reader.
+Each edge adds the area below it to an accumulator; the running sum down a column is then the
+covered share of every pixel. Sums of a row go on to the next row all at once, which processors do
+eight columns at a time. Polygons that share an edge add up to one there, so a road made of pieces
+has no seams, and a line thinner than a pixel has the weight that it should have: nothing flickers
+as it comes closer. Sums over overlapping polygons exceed one and are cut by the reader.
 
-Accumulators are (height, width + 2) float32: the last two columns take what leaves the picture.
+Accumulators are (height + 2, at least width) float32: the last two rows take what leaves the
+picture.
 """
 
 from __future__ import annotations
@@ -16,76 +18,78 @@ from drive_rl.simulator.jit import bare, inlined
 
 
 @bare
-def add_edge(cover, x0, y0, x1, y1, weight):  # type: ignore[no-untyped-def]
+def add_edge(cover, width, x0, y0, x1, y1, weight):  # type: ignore[no-untyped-def]
     """Add an edge of a polygon, in pixels; `weight` is signed: the polygon's turning direction."""
-    height, width = cover.shape[0], cover.shape[1] - 2
-    if y0 == y1:
+    height = cover.shape[0] - 2
+    if x0 == x1 or min(y0, y1) >= height:
         return
-    if y0 > y1:
+    if x0 > x1:
         x0, y0, x1, y1, weight = x1, y1, x0, y0, -weight
-    if y1 <= 0.0 or y0 >= height:
+    if x1 <= 0.0 or x0 >= width:
         return
-    slope = (x1 - x0) / (y1 - y0)
-    x = x0
-    if y0 < 0.0:
-        x = x0 - y0 * slope
-        y0 = 0.0
-    first = int(y0)
-    last = min(int(math.ceil(y1)), height)
-    for row in range(first, last):
-        top = y0 if row == first else float(row)
-        bottom = min(row + 1.0, y1)
-        following = x + slope * (bottom - top)
-        share = (bottom - top) * weight
-        left, right = (x, following) if x <= following else (following, x)
-        x = following
-        _add_span(cover[row], width, left, right, share)
+    slope = (y1 - y0) / (x1 - x0)
+    # Columns above, per row that the edge crosses
+    density = weight / abs(slope)
+    # What lies below the picture covers nothing in it
+    if y0 > height:
+        x0, y0 = x0 + (height - y0) / slope, float(height)
+    elif y1 > height:
+        x1 = x0 + (height - y0) / slope
+    y = y0
+    if x0 < 0.0:
+        y = y0 - x0 * slope
+        x0 = 0.0
+    first = int(x0)
+    last = min(int(math.ceil(x1)), width)
+    for column in range(first, last):
+        left = x0 if column == first else float(column)
+        right = min(column + 1.0, x1)
+        following = y + slope * (right - left)
+        share = (right - left) * weight
+        top, bottom = (y, following) if y <= following else (following, y)
+        y = following
+        _add_span(cover, column, height, top, bottom, share, density)
 
 
 @inlined
-def _add_span(cover, width, left, right, share):  # type: ignore[no-untyped-def]
-    """One row's part of an edge, that runs evenly from `left` to `right`."""
-    if right <= 0.0:
-        cover[0] += share
+def _add_span(cover, column, height, top, bottom, share, density):  # type: ignore[no-untyped-def]
+    """One column's part of an edge, that runs evenly from `top` to `bottom`."""
+    if bottom <= 0.0:
+        cover[0, column] += share
         return
-    if left >= width:
+    if top >= height:
         return
-    if left < 0.0:
-        outside = -left / (right - left)
-        cover[0] += share * outside
-        share -= share * outside
-        left = 0.0
-    if right > width:
-        share *= (width - left) / (right - left)
-        right = float(width)
-    column = int(left)
-    if right <= column + 1:
-        middle = 0.5 * (left + right) - column
-        cover[column] += share * (1.0 - middle)
-        cover[column + 1] += share * middle
+    if top < 0.0:
+        cover[0, column] -= density * top
+        share += density * top
+        top = 0.0
+    row = int(top)
+    if bottom <= row + 1:
+        middle = 0.5 * (top + bottom) - row
+        cover[row, column] += share * (1.0 - middle)
+        cover[row + 1, column] += share * middle
         return
     # The edge crosses several pixels: the covered area grows as a parabola, a line, a parabola
-    density = share / (right - left)
-    inside = column + 1 - left
+    inside = row + 1 - top
     done = 0.5 * density * inside * inside
-    cover[column] += done
+    cover[row, column] += done
     before = done
-    column += 1
+    row += 1
     edge = inside
-    while column + 1 < right:
+    while row + 1 < bottom:
         done = density * (edge + 0.5)
-        cover[column] += done - before
+        cover[row, column] += done - before
         before = done
         edge += 1.0
-        column += 1
-    rest = right - column
+        row += 1
+    rest = bottom - row
     done = share - 0.5 * density * rest * rest
-    cover[column] += done - before
-    cover[column + 1] += share - done
+    cover[row, column] += done - before
+    cover[row + 1, column] += share - done
 
 
 @bare
-def add_polygon(cover, points, count, weight):  # type: ignore[no-untyped-def]
+def add_polygon(cover, width, points, count, weight):  # type: ignore[no-untyped-def]
     """Add a polygon whose corners are `points[:count]` (x, y) [px], whichever way it turns."""
     if count < 3:
         return
@@ -94,7 +98,7 @@ def add_polygon(cover, points, count, weight):  # type: ignore[no-untyped-def]
     x0, y0 = points[count - 1, 0], points[count - 1, 1]
     for k in range(count):
         x1, y1 = points[k, 0], points[k, 1]
-        add_edge(cover, x0, y0, x1, y1, -weight)
+        add_edge(cover, width, x0, y0, x1, y1, weight)
         x0, y0 = x1, y1
 
 
@@ -144,6 +148,20 @@ def project(lens, near, corners, count, points):  # type: ignore[no-untyped-def]
             found += 1
         x0, y0, w0 = x1, y1, w1
     return found
+
+
+@inlined
+def is_beside(view, x, y, radius):  # type: ignore[no-untyped-def]
+    """Is a sphere around a place on the ground, relative to the foot, left or right of the view?"""
+    lens, width = view.lens, view.width
+    # Outside the planes through the picture's left and right edges: x w < 0, x w > width w
+    a, b, c = lens[0, 0], lens[0, 1], lens[0, 2]
+    d, e, f = width * lens[2, 0] - a, width * lens[2, 1] - b, width * lens[2, 2] - c
+    from_left = a * x + b * y + lens[0, 3]
+    from_right = d * x + e * y + width * lens[2, 3] - lens[0, 3]
+    if from_left < 0.0 and from_left * from_left > radius * radius * (a * a + b * b + c * c):
+        return True
+    return from_right < 0.0 and from_right * from_right > radius * radius * (d * d + e * e + f * f)
 
 
 @inlined
