@@ -44,11 +44,12 @@ SCENES = (
     "parking-v0",
 )
 BASELINES = ("random", "idle", "rule", "planner")
-LEARNERS = ("dqn", "ppo", "ppo-teacher")
+LEARNERS = ("dqn", "ppo", "ppo-long", "ppo-teacher")
 EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
 LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
+LATER_AGENT_SETTINGS = {"start": None}
 SHOWN = ("return", "crash_rate", "speed", "success_rate")
 
 
@@ -73,10 +74,14 @@ class Cell:
                 mode="json", exclude={"engine", "device", "num_threads"}
             )
             # Settings that were added since cells were computed, as they were before.
-            network = learned["agent"]["network"]
-            for name, before in LATER_SETTINGS.items():
-                if network[name] == before:
-                    del network[name]
+            agent = learned["agent"]
+            for group, later in (
+                (agent["network"], LATER_SETTINGS),
+                (agent, LATER_AGENT_SETTINGS),
+            ):
+                for name, before in later.items():
+                    if group[name] == before:
+                        del group[name]
         return {
             "method": self.method,
             "scene": load_environment(self.scene).full_config,

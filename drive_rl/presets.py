@@ -127,6 +127,8 @@ class _CommonAgentSpec(Spec):
             an action easy; one that is long from the beginning teaches caution before driving.
         num_envs: environments stepped together.
         observation: taken where the environment's configuration names none; None keeps the scene's.
+        start: a shipped policy, a run or a checkpoint whose weights training begins with, as the
+            last lesson of a curriculum does; None begins with nothing.
         checkpoint_interval: environment steps between checkpoints.
         evaluation_episodes: episodes of the evaluation at the end.
     """
@@ -140,6 +142,7 @@ class _CommonAgentSpec(Spec):
     max_grad_norm: Positive
     network: NetworkSpec = NetworkSpec()
     observation: dict[str, Any] | None = None
+    start: str | None = None
     checkpoint_interval: Count
     evaluation_episodes: Count = 100
 

@@ -23,6 +23,7 @@ from drive_rl.training.snapshot import load_weights
 
 if TYPE_CHECKING:
     from drive_rl.evaluation import Evaluation
+    from drive_rl.training.policy import Policy
 
 BEFORE_AND_AFTER = "before-and-after"
 
@@ -63,12 +64,9 @@ def fine_tune(
         UsageError: no such policy, another algorithm, or settings that change the network.
         DriveRLError, Interrupted: as `train_run`.
     """
-    from drive_rl.training.policy import Policy, load_policy
     from drive_rl.training.session import train_run
 
-    policy = load_policy(source) if str(source) not in ("random", "idle", "rule", "planner") else 0
-    if not isinstance(policy, Policy):
-        raise UsageError(f"{str(source)!r} has no weights to start from; name a run")
+    policy = _learned(source)
     own = policy.spec
     if algo is not None and algo != own.agent.algo:
         raise UsageError(
@@ -79,6 +77,7 @@ def fine_tune(
     environment = load_environment(environment, senses)
     settings = own.agent.model_dump(mode="json", exclude={"algo", "observation"})
     settings.pop("teacher", None)  # it has learned from that one already
+    settings.pop("start")  # and this one is where it starts now
     kept = [f"agent.{name}={json.dumps(value)}" for name, value in settings.items()]
     if num_envs is not None:
         kept.append(f"agent.num_envs={num_envs}")
@@ -98,11 +97,34 @@ def fine_tune(
             f"{source} has the network {own.agent.network.model_dump(mode='json')}; fine-tuning "
             "cannot change it"
         )
-    place = (policy.run_path / "checkpoints" / str(policy.step)).absolute()
-    finished = train_run(spec, run, progress=progress, evaluate=evaluate, start=place)
+    finished = train_run(
+        spec, run, progress=progress, evaluate=evaluate, start=_checkpoint_of(policy)
+    )
     if evaluate:
         before_and_after(finished)
     return finished
+
+
+def starting_point(source: str | Path) -> Path:
+    """The checkpoint that `agent.start` names: a shipped policy's, a run's, or itself.
+
+    Raises:
+        UsageError: no such policy, or one without weights.
+    """
+    return _checkpoint_of(_learned(source))
+
+
+def _learned(source: str | Path) -> Policy:
+    from drive_rl.training.policy import Policy, load_policy
+
+    policy = load_policy(source) if str(source) not in ("random", "idle", "rule", "planner") else 0
+    if not isinstance(policy, Policy):
+        raise UsageError(f"{str(source)!r} has no weights to start from; name a run")
+    return policy
+
+
+def _checkpoint_of(policy: Policy) -> Path:
+    return (policy.run_path / "checkpoints" / str(policy.step)).absolute()
 
 
 def start_from(model: BaseAlgorithm, place: Path | str) -> dict[str, Any]:

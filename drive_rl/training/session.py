@@ -27,7 +27,7 @@ from drive_rl.training.algorithms import (
     follow_schedules,
 )
 from drive_rl.training.checkpoint import Checkpoint
-from drive_rl.training.finetune import FROM, start_from
+from drive_rl.training.finetune import FROM, start_from, starting_point
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.lock import RunLock
 from drive_rl.training.loop import TrainingLoop
@@ -70,7 +70,8 @@ def train_run(
         run_dir: the folder; None takes runs/<env>/<algo>/<time>-seed<S>.
         progress: where progress is shown; None shows it on stderr.
         evaluate: whether to evaluate the final policy, into evaluation/final/.
-        start: a checkpoint folder whose weights the training begins with (see `fine_tune`).
+        start: a checkpoint folder whose weights the training begins with (see `fine_tune`); None
+            takes what `agent.start` names.
 
     Raises:
         UsageError: a folder that is taken or cannot be made, a device that is not there, an
@@ -82,6 +83,8 @@ def train_run(
     path = Path(run_dir) if run_dir is not None else default_path(spec)
     check_available(path)
     device = choose_device(spec.device)
+    if start is None and spec.agent.start is not None:
+        start = starting_point(spec.agent.start)
     with _environment(spec) as env:
         spec = resolved(spec, env)
         check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)

@@ -46,6 +46,7 @@ def check_trainable(spec: RunSpec) -> PPOSpec:
         )
     has_not = {
         "teacher": agent.teacher is not None,
+        "start": agent.start is not None,
         "target_kl": agent.target_kl is not None,
         "normalize_advantage": not agent.normalize_advantage,
         "clip_range": isinstance(agent.clip_range, Schedule),
