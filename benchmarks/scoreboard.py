@@ -185,7 +185,8 @@ def write_page() -> None:
         "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
         "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
         "the range of the seeds' means for several. Training time is wall-clock, on a "
-        "machine that was busy with other work.",
+        "machine that was busy with other work. `ppo-long` (agents/ppo-long.yaml) trains longer; "
+        "on highway-v0 it begins with highway-fast-v0/ppo-long, whose steps are not counted again.",
         "",
     ]
     for scene in SCENES:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from drive_rl.errors import UsageError
-from drive_rl.training import resume
+from drive_rl.presets import resolve_run
+from drive_rl.training import resume, train_run
 from drive_rl.training.finetune import BEFORE_AND_AFTER, fine_tune
 from drive_rl.training.progress import Quiet
 from drive_rl.training.run import Run
@@ -79,3 +81,27 @@ def test_what_cannot_be_started_from_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no weights to start from"):
         fine_tune("idle", run=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_an_agent_s_file_can_say_where_training_starts(tmp_path: Path) -> None:
+    source = untrained_run(tmp_path / "source")
+    still = [*SETTINGS, "agent.learning_rate=1e-30", "agent.weight_decay=0"]
+    still += [f"agent.{name}={json.dumps(value)}" for name, value in _shape(source).items()]
+    spec = resolve_run(
+        source.spec.env,
+        "ppo",
+        num_threads=1,
+        overrides=[*still, "agent.steps=32", "agent.num_envs=2", f"agent.start={source.path}"],
+    )
+    run = train_run(spec, tmp_path / "run", progress=Quiet(), evaluate=False)
+    for name, value in source.load_policy().network.state_dict().items():
+        torch.testing.assert_close(run.load_policy().network.state_dict()[name], value)
+    assert Run.open(run.path).details["from"]["path"].startswith(str(source.path))
+    lost = resolve_run(source.spec.env, "ppo", overrides=[*still, "agent.start=highway-v0/pppo"])
+    with pytest.raises(UsageError, match="highway-v0/ppo"):
+        train_run(lost, tmp_path / "lost", progress=Quiet(), evaluate=False)
+    assert not (tmp_path / "lost").exists()
+
+
+def _shape(run: Run) -> dict[str, Any]:
+    return {"network": run.spec.agent.network.model_dump(mode="json")}
