@@ -69,7 +69,7 @@ class PlainLines:
             return
         self._said = now
         rate = (step - self._first) / max(now - self._began, 1e-9)
-        left = _duration((self._total - step) / rate) if rate > 0 else "?"
+        left = _duration(max(self._total - step, 0) / rate) if rate > 0 else "?"
         words = [f"{step:,} of {self._total:,} steps", f"{rate:,.0f} steps/s", f"{left} left"]
         self.message(", ".join([*words, *_figure_words(figures)]))
 
