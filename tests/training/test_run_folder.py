@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -23,7 +24,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.training import Run, load_policy, resume, train, train_run
 from drive_rl.training.lock import RunLock
-from drive_rl.training.progress import Quiet
+from drive_rl.training.progress import PlainLines, Quiet
 from drive_rl.training.statistics import MetricsLog
 from tests.training.runs import CONFIG, small_spec, weights
 from tests.training.test_checkpoint import bomb
@@ -363,3 +364,11 @@ def test_a_run_trained_by_name_lies_under_runs(
     run = train_run(small_spec("ppo", steps=16), progress=Quiet(), evaluate=False)
     assert run.path.parent == Path("runs/highway-fast-v0/ppo")
     assert run.path.name.endswith("-seed0")
+
+
+def test_a_training_past_its_last_step_has_no_time_left() -> None:
+    stream = io.StringIO()
+    lines = PlainLines(stream, interval=0.0)
+    lines.start("ppo", 100, 0)
+    lines.update(120, {})
+    assert ", 0:00 left" in stream.getvalue()
