@@ -63,6 +63,7 @@ def _rows(levels: list[NDArray[np.float32]]) -> NDArray[np.uint32]:
     """All texels of each tile in a row, packed: red, green, blue, nothing, a byte each."""
     rows = []
     for level in levels:
-        red, green, blue = np.moveaxis(np.rint(level).astype(np.uint32), -1, 0)
+        # Columns first: of a road along x, what lies side by side in a picture does so in memory
+        red, green, blue = np.rint(level).astype(np.uint32).transpose(3, 0, 2, 1)
         rows.append((red | green << 8 | blue << 16).reshape(len(level), -1))
     return np.concatenate(rows, axis=1)

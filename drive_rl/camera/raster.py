@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from drive_rl.simulator.jit import bare, inlined
 
 
@@ -55,37 +57,35 @@ def add_edge(cover, width, x0, y0, x1, y1, weight):  # type: ignore[no-untyped-d
 def _add_span(cover, column, height, top, bottom, share, density):  # type: ignore[no-untyped-def]
     """One column's part of an edge, that runs evenly from `top` to `bottom`."""
     if bottom <= 0.0:
-        cover[0, column] += share
+        cover[0, column] += np.float32(share)
         return
     if top >= height:
         return
     if top < 0.0:
-        cover[0, column] -= density * top
+        cover[0, column] -= np.float32(density * top)
         share += density * top
         top = 0.0
     row = int(top)
     if bottom <= row + 1:
-        middle = 0.5 * (top + bottom) - row
-        cover[row, column] += share * (1.0 - middle)
-        cover[row + 1, column] += share * middle
+        later = share * (0.5 * (top + bottom) - row)
+        cover[row, column] += np.float32(share - later)
+        cover[row + 1, column] += np.float32(later)
         return
     # The edge crosses several pixels: the covered area grows as a parabola, a line, a parabola
     inside = row + 1 - top
     done = 0.5 * density * inside * inside
-    cover[row, column] += done
-    before = done
-    row += 1
-    edge = inside
-    while row + 1 < bottom:
-        done = density * (edge + 0.5)
-        cover[row, column] += done - before
-        before = done
-        edge += 1.0
-        row += 1
-    rest = bottom - row
-    done = share - 0.5 * density * rest * rest
-    cover[row, column] += done - before
-    cover[row + 1, column] += share - done
+    cover[row, column] += np.float32(done)
+    last = int(bottom)
+    rest = bottom - last
+    left = 0.5 * density * rest * rest
+    cover[last + 1, column] += np.float32(left)
+    if last == row + 1:
+        cover[last, column] += np.float32(share - done - left)
+        return
+    cover[row + 1, column] += np.float32(density * (inside + 0.5) - done)
+    for k in range(row + 2, last):
+        cover[k, column] += np.float32(density)
+    cover[last, column] += np.float32(share - left - density * (last - row - 1.5 + inside))
 
 
 @bare

@@ -193,7 +193,7 @@ def _place(places, us, vs, spot, level):  # type: ignore[no-untyped-def]
         v = foot_v + (v_start + v_step * middle) * inverse
         left = both(right(np.uint32(np.int32(u * fine)), FINE_BITS), mask)
         above = both(right(np.uint32(np.int32(v * fine)), FINE_BITS), mask)
-        places[column] = plus(plus(shifted(above, bits), left), offset)
+        places[column] = plus(plus(shifted(left, bits), above), offset)
 
 
 @merged
@@ -275,15 +275,15 @@ def _sample_between(texels, level, us, vs, line):  # type: ignore[no-untyped-def
         u, v = us[column], vs[column]
         left, above = both(right(u, FINE_BITS), mask), both(right(v, FINE_BITS), mask)
         beside, below = both(plus(left, 1), mask), both(plus(above, 1), mask)
-        above, below = plus(shifted(above, bits), offset), plus(shifted(below, bits), offset)
+        left, beside = plus(shifted(left, bits), offset), plus(shifted(beside, bits), offset)
         u, v = both(u, FINE - 1), both(v, FINE - 1)
         corner = right(times(u, v), FINE_BITS)
         line[column] = _weighted(
             (
-                texels[_known(plus(above, left))],
-                texels[_known(plus(above, beside))],
-                texels[_known(plus(below, left))],
-                texels[_known(plus(below, beside))],
+                texels[_known(plus(left, above))],
+                texels[_known(plus(beside, above))],
+                texels[_known(plus(left, below))],
+                texels[_known(plus(beside, below))],
             ),
             (
                 plus(minus(minus(FINE, u), v), corner),
