@@ -5,11 +5,15 @@ Shift: Yarats et al. 2021 (DrQ-v2). Random convolution: Lee et al. 2020.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from drive_rl.perception.spec import AugmentSpec
+
+Uniform = Callable[..., Tensor]
 
 
 def augmented(stacks: Tensor, spec: AugmentSpec, channels: int, random: torch.Generator) -> Tensor:
@@ -19,21 +23,23 @@ def augmented(stacks: Tensor, spec: AugmentSpec, channels: int, random: torch.Ge
         channels: of a frame; a stack's frames change alike.
         random: on the CPU; where all chance comes from.
     """
-    x = stacks.float()
-    count, device = len(x), x.device
+    count, device = len(stacks), stacks.device
 
     def uniform(*shape: int) -> Tensor:
         return (2.0 * torch.rand(*shape, generator=random) - 1.0).to(device)  # -1 to 1
 
-    if spec.shift or spec.crop:
-        x = _moved(x, spec, uniform)
+    # A shift by whole pixels is made while a pixel is a byte
+    x = _cut(stacks.float(), spec, uniform) if spec.crop else _shifted(stacks, spec.shift, uniform)
+    x = x.float()
     if spec.color:
         frames = x.view(count, -1, channels, *x.shape[2:])
         mean = frames.mean(dim=(1, 2, 3, 4), keepdim=True)
         contrast = 1.0 + spec.color * uniform(count, 1, 1, 1, 1)
         tint = 1.0 + 0.5 * spec.color * uniform(count, 1, channels, 1, 1)
         light = 128.0 * 0.5 * spec.color * uniform(count, 1, 1, 1, 1)
-        x = (((frames - mean) * contrast + mean) * tint + light).clamp(0.0, 255.0).view_as(x)
+        # ((frames - mean) * contrast + mean) * tint + light, in one pass
+        level = mean * (1.0 - contrast) * tint + light
+        x = torch.addcmul(level, frames, contrast * tint).clamp_(0.0, 255.0).view_as(x)
     if spec.convolution:
         chosen = torch.rand(count, generator=random) < spec.convolution
         weights = (
@@ -49,19 +55,25 @@ def augmented(stacks: Tensor, spec: AugmentSpec, channels: int, random: torch.Ge
     return x
 
 
-def _moved(x: Tensor, spec: AugmentSpec, uniform) -> Tensor:  # type: ignore[no-untyped-def]
-    """Shifted by whole pixels, or cut and scaled, with the border repeated."""
+def _shifted(x: Tensor, pad: int, uniform: Uniform) -> Tensor:
+    """Shifted by up to `pad` whole pixels, with the border repeated."""
     count, _, height, width = x.shape
-    if not spec.crop:
-        pad = spec.shift
-        padded = F.pad(x, (pad, pad, pad, pad), "replicate")
-        moves = (uniform(count, 2) * (pad + 0.5)).round().clamp(-pad, pad).long() + pad  # (B, 2)
-        rows = moves[:, :1] + torch.arange(height, device=x.device)  # (B, H)
-        columns = moves[:, 1:] + torch.arange(width, device=x.device)  # (B, W)
-        places = torch.arange(count, device=x.device)[:, None, None]
-        return padded.permute(0, 2, 3, 1)[places, rows[:, :, None], columns[:, None, :]].permute(
-            0, 3, 1, 2
-        )
+    if not pad:
+        return x
+    padded = x.new_empty(*x.shape[:2], height + 2 * pad, width + 2 * pad)
+    padded[:, :, pad:-pad, pad:-pad] = x
+    padded[:, :, :pad, pad:-pad], padded[:, :, -pad:, pad:-pad] = x[:, :, :1], x[:, :, -1:]
+    padded[..., :pad], padded[..., -pad:] = padded[..., pad, None], padded[..., -pad - 1, None]
+    moves = (uniform(count, 2) * (pad + 0.5)).round().clamp(-pad, pad).long() + pad  # (B, 2)
+    result = torch.empty_like(x)
+    for row, (down, right) in enumerate(moves.tolist()):
+        result[row] = padded[row, :, down : down + height, right : right + width]
+    return result
+
+
+def _cut(x: Tensor, spec: AugmentSpec, uniform: Uniform) -> Tensor:
+    """Cut and scaled, with the border repeated."""
+    count, _, height, width = x.shape
     scale = 1.0 - spec.crop * (0.5 + 0.5 * uniform(count, 2))  # (B, 2)
     reach = torch.tensor([2.0 * spec.shift / width, 2.0 * spec.shift / height], device=x.device)
     centre = uniform(count, 2) * (reach + 1.0 - scale)

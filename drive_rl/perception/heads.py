@@ -14,7 +14,7 @@ from drive_rl.perception.labels import CAR_AHEAD, GRID, PER_LANE, REACH
 SPEED_SCALE = 10.0  # [m/s]
 HEADING_SCALE = 0.1  # [rad]
 EGO_SPEED = 25.0  # [m/s], in the middle of what is driven
-UNSEEN_WEIGHT = 0.1  # of what lies behind, which a front camera can only guess
+UNSEEN_WEIGHT = 0.02  # of what lies behind, which a front camera can only guess
 
 _SINGLE = ("heading_error", "speed", "front_gap", "front_speed", "car_ahead")
 

@@ -67,7 +67,10 @@ class Encoder(nn.Module):
             was = self.body.training
             flat = self.body.eval()(torch.zeros(1, *seen)).shape[1]
             self.body.train(was)
-        self.head = nn.Sequential(nn.Linear(flat, spec.features), nn.ReLU())
+        widths = [flat, *([spec.hidden] if spec.hidden else []), spec.features]
+        self.head = nn.Sequential()
+        for before, after in itertools.pairwise(widths):
+            self.head.extend([nn.Linear(before, after), nn.ReLU()])
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features, (B, features), of stacks (B, stack * channels, H, W) of 0 to 255."""
@@ -160,18 +163,59 @@ class _BasicBlock(nn.Module):
         return torch.relu(inner + self.shortcut(x))
 
 
+class _Foveated(nn.Module):
+    """All rows seen coarsely, and a strip of them finely.
+
+    A front camera shows what is further than 10 m in a few rows below the horizon. There a vehicle
+    is 2 pixels wide at 50 m: a coarse stem everywhere loses it, a fine one everywhere is dear.
+
+    Args:
+        strip: first row and the row after the last, within what is seen.
+    """
+
+    def __init__(self, whole: nn.Module, fovea: nn.Module, strip: slice) -> None:
+        super().__init__()
+        self.whole, self.fovea, self.strip = whole, fovea, strip
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = x[:, :, self.strip].contiguous(memory_format=torch.channels_last)
+        return torch.cat([self.whole(x), self.fovea(fine)], dim=1)
+
+
 def _resnet(spec: EncoderSpec, seen: Shape) -> nn.Module:
-    """ResNet-18's stages; the first keeps the resolution where the stem's stride is 1."""
-    stem, kernel, stem_stride = spec.stem
+    """One that sees all, and where the spec has a fovea a second one for its strip."""
+    whole = _stages(spec.stem, spec.widths or (64, 128, 256, 512), spec, seen)
+    if spec.fovea is None:
+        return whole
+    top = spec.rows[0] if spec.rows else 0
+    strip = slice(spec.fovea[0] - top, spec.fovea[1] - top)
+    if strip.stop > seen[1]:
+        raise UsageError(f"fovea {list(spec.fovea)} is not in frames of {top + seen[1]} rows")
+    stem, *widths = spec.fovea_widths
+    return _Foveated(whole, _stages((stem, 3, 1), widths, spec, seen, halve=True), strip)
+
+
+def _stages(
+    stem_spec: tuple[int, int, int],
+    widths: Sequence[int],
+    spec: EncoderSpec,
+    seen: Shape,
+    halve: bool = False,
+) -> nn.Sequential:
+    """A stem and ResNet-18's stages.
+
+    The first stage keeps the resolution where the stem's stride is 1, unless it should `halve` it.
+    """
+    stem, kernel, stem_stride = stem_spec
     layers: list[nn.Module] = [
         nn.Conv2d(seen[0], stem, kernel, stem_stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(stem),
         nn.ReLU(),
     ]
     depth = stem
-    for stage, width in enumerate(spec.widths or (64, 128, 256, 512)):
+    for stage, width in enumerate(widths):
         for block in range(spec.blocks):
-            halves = block == 0 and (stage > 0 or stem_stride > 1)
+            halves = block == 0 and (stage > 0 or stem_stride > 1 or halve)
             layers.append(_BasicBlock(depth, width, 2 if halves else 1))
             depth = width
     if spec.pool == "average":

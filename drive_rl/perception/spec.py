@@ -33,6 +33,10 @@ class EncoderSpec(Spec):
         blocks: residual blocks in a stage.
         pool: a `resnet`'s end: `average` over all places, as in the paper, or `flatten`, which
             keeps where something is.
+        fovea: first row and the row after the last of a strip that a second `resnet` sees as
+            finely as it is, beside the first with its coarse stem [px]; None for one alone.
+        fovea_widths: channels of the fovea's stem and of its stages.
+        hidden: width of a layer between the convolutions and the features; None for no such one.
     """
 
     kind: Literal["nature", "impala", "resnet"] = "nature"
@@ -43,11 +47,22 @@ class EncoderSpec(Spec):
     widths: tuple[Count, ...] | None = None
     blocks: Count = 2
     pool: Literal["average", "flatten"] = "average"
+    fovea: tuple[int, int] | None = None
+    fovea_widths: tuple[Count, ...] = (16, 24, 48)
+    hidden: Count | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> EncoderSpec:
-        if self.rows is not None and not 0 <= self.rows[0] < self.rows[1]:
-            raise ValueError("rows must be [first, end] with first below end")
+        for name, rows in (("rows", self.rows), ("fovea", self.fovea)):
+            if rows is not None and not 0 <= rows[0] < rows[1]:
+                raise ValueError(f"{name} must be [first, end] with first below end")
+        if self.fovea is not None:
+            if self.kind != "resnet":
+                raise ValueError(f"fovea is of a resnet, not of {self.kind}")
+            if self.rows is not None and not (
+                self.rows[0] <= self.fovea[0] and self.fovea[1] <= self.rows[1]
+            ):
+                raise ValueError(f"fovea {list(self.fovea)} is not in rows {list(self.rows)}")
         return self
 
 
