@@ -57,15 +57,19 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps to train for.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="NAME|RUN", help="Start from these weights.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue RUN.")] = False,
 ) -> None:
     """Train an encoder: without labels, with them, or both."""
     from drive_rl.perception import training
     from drive_rl.perception.spec import OBJECTIVES, load_spec
+    from drive_rl.perception.weights import load_encoder
     from drive_rl.textures.spec import parse_settings
 
     if resume:
-        if settings or steps is not None or objective:
+        if settings or steps is not None or objective or start:
             raise UsageError("--resume continues RUN as it was begun; leave the settings out")
         training.resume(out, data)
     else:
@@ -78,7 +82,9 @@ def train(
 
                 raise unknown("objective", objective, OBJECTIVES)
             overrides["objective"] = objective
-        training.train(data, out, load_spec(config, overrides), seed=seed, device=device)
+        weights = None if start is None else load_encoder(start)
+        spec = load_spec(config, overrides)
+        training.train(data, out, spec, seed=seed, device=device, start=weights)
     print(f"Next:\n  drive-rl perception evaluate {out}")
 
 

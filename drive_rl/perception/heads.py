@@ -16,6 +16,10 @@ HEADING_SCALE = 0.1  # [rad]
 EGO_SPEED = 25.0  # [m/s], in the middle of what is driven
 UNSEEN_WEIGHT = 0.02  # of what lies behind, which a front camera can only guess
 
+CAR_WEIGHT = 3.0  # of whether a car is ahead, beside lane and place, which are learned soon
+GAP_WEIGHT = 6.0  # of the gap ahead in the ego's lane
+FAR_GAP, FAR_WEIGHT = 70.0, 0.3  # how far it is counts less where nothing has to be done yet [m]
+
 _SINGLE = ("heading_error", "speed", "front_gap", "front_speed", "car_ahead")
 
 
@@ -85,13 +89,17 @@ def affordance_loss(raw: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> 
     exists = lanes < count[:, None]  # (B, L)
     near = exists & ((lanes - lane[:, None]).abs() <= 1)
     total = F.cross_entropy(raw["lane"], lane)
-    total = total + F.binary_cross_entropy_with_logits(raw["car_ahead"], labels["car_ahead"])
-    total = total + 4.0 * _mean(raw["offsets"] - labels["offsets"] / 4.0, near)
+    total = total + CAR_WEIGHT * F.binary_cross_entropy_with_logits(
+        raw["car_ahead"], labels["car_ahead"]
+    )
+    total = total + 2.0 * _mean(raw["offsets"] - labels["offsets"] / 4.0, near)
     total = (
         total + 0.5 * (raw["heading_error"] - labels["heading_error"] / HEADING_SCALE).abs().mean()
     )
     total = total + 0.2 * (raw["speed"] - (labels["speed"] - EGO_SPEED) / SPEED_SCALE).abs().mean()
-    total = total + 3.0 * (raw["front_gap"] - _scaled(labels["front_gap"])).abs().mean()
+    gap_error = (raw["front_gap"] - _scaled(labels["front_gap"])).abs()
+    far = labels["front_gap"] > FAR_GAP
+    total = total + GAP_WEIGHT * torch.where(far, FAR_WEIGHT * gap_error, gap_error).mean()
     seen = labels["front_gap"] < REACH
     total = total + 0.5 * _mean(raw["front_speed"] - labels["front_speed"] / SPEED_SCALE, seen)
     for side, weight in (("ahead", 1.0), ("behind", UNSEEN_WEIGHT)):

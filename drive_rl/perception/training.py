@@ -84,6 +84,7 @@ class PerceptionRun:
     Attributes:
         path: the run's folder.
         step: steps taken.
+        earlier_steps: of the run that this one began with.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class PerceptionRun:
     ) -> None:
         self.path, self.spec, self.data, self.seed, self.device = path, spec, data, seed, device
         self.step = 0
+        self.earlier_steps = 0
         self.split = data.split("train")
         self.labels = {k: torch.from_numpy(v) for k, v in as_tensors(self.split.labels).items()}
         self.rows = self._known_rows()
@@ -201,6 +203,20 @@ class PerceptionRun:
                 else:
                     mean.copy_(state[name])
 
+    def start_from(self, weights: Weights) -> None:
+        """Begin with a trained encoder and its heads.
+
+        Raises:
+            DriveRLError: they are of another architecture.
+        """
+        for learner in (self.learner, self.average):
+            for module, state in (
+                (learner.encoder, weights.encoder),
+                (learner.heads, weights.heads),
+            ):
+                load_weights(module, dict(state))
+        self.earlier_steps = int(weights.made.get("steps", 0))
+
     # --- what comes out -----------------------------------------------------------------------
 
     def weights(self) -> Weights:
@@ -208,7 +224,7 @@ class PerceptionRun:
         made = {
             "environment": self.data.about["environment"],
             "objective": self.spec.objective,
-            "steps": self.step,
+            "steps": self.earlier_steps + self.step,
             "frames": self.data.about["frames"]["train"],
             "seed": self.seed,
         }
@@ -272,15 +288,18 @@ def train(
     *,
     seed: int = 0,
     device: str = "auto",
+    start: Weights | None = None,
     progress: ProgressDisplay | None = None,
 ) -> Path:
     """Train an encoder in a new run folder.
 
     Args:
         data_folder: of `drive-rl perception collect`.
+        start: an encoder and heads to begin with; None begins anew.
 
     Raises:
         UsageError: data, a folder or a device that cannot be.
+        DriveRLError: `start` is of another architecture than `spec` says.
         Interrupted: SIGINT or SIGTERM; the state is saved.
         Diverged: the last checkpoint is whole.
     """
@@ -291,11 +310,14 @@ def train(
         raise UsageError(f"{out}: exists and is not empty{hint}")
     threads = spec.num_threads or torch.get_num_threads()
     run = PerceptionRun(out, spec, data, seed, torch_device)
+    if start is not None:
+        run.start_from(start)
     document = {
         "schema": SCHEMA,
         "kind": KIND,
         "spec": spec.model_dump(mode="json"),
         "seed": seed,
+        "from": None if start is None else {"name": start.name, "steps": run.earlier_steps},
         "data": {"folder": str(data.folder.resolve()), "sha256": data.digest},
         **provenance(str(torch_device), threads),
     }
@@ -306,6 +328,8 @@ def train(
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
     with RunLock(out):
+        if start is not None:  # the seed alone would begin elsewhere
+            checkpoints.write_checkpoint(out / "checkpoints", run.captured(0.0))
         _learn(run, 0.0, threads, progress or default_progress())
     return out
 
@@ -332,6 +356,7 @@ def resume(
             return out
         device = choose_device(str(document["device"]))
         run = PerceptionRun(out, spec, data, int(document["seed"]), device)
+        run.earlier_steps = int((document.get("from") or {}).get("steps", 0))
         elapsed = 0.0
         if checkpoint is None:
             remove_metrics(out)

@@ -1,0 +1,1 @@
+"""Does a texture GAN help a policy on road surfaces that it has not seen?"""
