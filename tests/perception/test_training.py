@@ -11,10 +11,12 @@ import torch
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.perception import training
+from drive_rl.perception.augment import augmented
 from drive_rl.perception.dataset import DataSet
 from drive_rl.perception.evaluate import evaluate_encoder
 from drive_rl.perception.probe import FIGURES, probe_encoders
 from drive_rl.perception.report import write_report
+from drive_rl.perception.spec import AugmentSpec
 from drive_rl.perception.weights import load_encoder, save_encoder
 from drive_rl.training.checkpoint import read_checkpoint
 from drive_rl.training.progress import Quiet
@@ -78,6 +80,35 @@ def test_a_run_is_not_overwritten_and_other_data_is_refused(
     other = make_data(tmp_path / "other", frames=60)
     with pytest.raises(UsageError, match="is not the data"):
         training.resume(run, other.folder, progress=Quiet())
+
+
+def test_a_training_from_another_begins_with_its_weights(
+    data: DataSet, run: Path, tmp_path: Path
+) -> None:
+    before = load_encoder(run)
+    spec = tiny_spec(learning_rate=1e-9)
+    begun = training.train(
+        data.folder, tmp_path / "begun", spec, start=before, device="cpu", progress=Quiet()
+    )
+    after = load_encoder(begun)
+    assert after.made["steps"] == before.made["steps"] + 4
+    for name, value in before.encoder.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert torch.allclose(value, after.encoder[name], atol=1e-4), name
+    wider = tiny_spec(encoder={**spec.encoder.model_dump(), "features": 24})
+    with pytest.raises(DriveRLError, match="has shape"):
+        training.train(data.folder, tmp_path / "other", wider, start=before, device="cpu")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_shift_repeats_the_border_and_moves_whole_pixels() -> None:
+    stacks = torch.arange(2 * 3 * 6 * 7, dtype=torch.uint8).view(2, 3, 6, 7)
+    spec = AugmentSpec(shift=2, crop=0.0, color=0.0, convolution=0.0)
+    moved = augmented(stacks, spec, 3, torch.Generator().manual_seed(4))
+    padded = torch.nn.functional.pad(stacks.float(), (2, 2, 2, 2), "replicate")
+    for one, whole in zip(moved, padded, strict=True):
+        places = [whole[:, y : y + 6, x : x + 7] for y in range(5) for x in range(5)]
+        assert sum(torch.equal(one, place) for place in places) == 1
 
 
 def test_an_exported_encoder_is_the_runs(run: Path, tmp_path: Path) -> None:

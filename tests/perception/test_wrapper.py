@@ -72,14 +72,34 @@ def test_the_wrapper_and_the_configuration_are_the_same(encoder: str) -> None:
     assert np.array_equal(wrapped.reset(seed=3)[0], configured.reset(seed=3)[0])
 
 
-def test_merging_normalisations_changes_no_feature() -> None:
-    spec = EncoderSpec(kind="resnet", frames=1, features=8, stem=(4, 3, 1), widths=(4, 8), blocks=2)
+@pytest.mark.parametrize("fovea", [None, (8, 16)])
+def test_merging_normalisations_changes_no_feature(fovea: tuple[int, int] | None) -> None:
+    spec = EncoderSpec(
+        kind="resnet", frames=1, rows=(4, 24), features=8, stem=(4, 3, 1), widths=(4, 8), blocks=2,
+        fovea=fovea, fovea_widths=(4, 4, 8), hidden=12, pool="flatten",
+    )  # fmt: skip
     encoder = Encoder(spec, (3, 24, 24), 3)
     frames = torch.randint(0, 256, (4, 3, 24, 24), dtype=torch.uint8)
     encoder.train()(frames)  # gives the normalisations something of their own
     with torch.no_grad():
         expected = encoder.eval()(frames)
     assert torch.allclose(fused(encoder)(frames), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "nature"}, "fovea is of a resnet, not of nature"),
+        ({"rows": (10, 24)}, r"fovea \[8, 16\] is not in rows \[10, 24\]"),
+        ({"fovea": (16, 8)}, r"fovea must be \[first, end\]"),
+    ],
+)
+def test_a_fovea_that_cannot_be_is_refused(changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        EncoderSpec.model_validate({"kind": "resnet", "fovea": (8, 16), **changes})
+    small = EncoderSpec(kind="resnet", frames=1, fovea=(20, 30))
+    with pytest.raises(UsageError, match="not in frames of 24 rows"):
+        Encoder(small, (3, 24, 24), 3)
 
 
 @pytest.mark.parametrize("kind", ["nature", "impala", "resnet"])
