@@ -11,7 +11,6 @@ from typing import Any
 
 from benchmarks.generalization.imitation import (
     AUGMENT,
-    NO_AUGMENT,
     TEACHER,
     Lessons,
     driven,
@@ -66,7 +65,7 @@ def compute(arm: str, seed: int, work: Path, path: Path) -> dict[str, Any]:
     """Teach an arm's learner, let it drive, and keep what came of it."""
     bank = make_bank("one" if arm == "augmented" else arm, seed, work)
     began = time.monotonic()
-    learner = teach(bank, seed, AUGMENT if arm == "augmented" else NO_AUGMENT, LESSONS)
+    learner = teach(bank, seed, AUGMENT if arm == "augmented" else None, LESSONS)
     seconds = time.monotonic() - began
     result = {
         "arm": arm,

@@ -46,7 +46,6 @@ CAMERA = {
 """As highway-camera-v0's, with two frames."""
 
 AUGMENT = AugmentSpec(shift=4, crop=0.1, color=0.4, convolution=0.2)
-NO_AUGMENT = AugmentSpec(shift=0, crop=0.0, color=0.0, convolution=0.0)
 CHANNELS = 3
 ENCODER = EncoderSpec(
     kind="resnet",
@@ -120,11 +119,12 @@ def road_on(bank: Path, tile: str | None = None) -> EnvironmentSpec:
     return load_environment("highway-v0", {"observation": CAMERA, "randomization": varied})
 
 
-def teach(bank: Path, seed: int, augment: AugmentSpec, lessons: Lessons) -> Learner:
+def teach(bank: Path, seed: int, augment: AugmentSpec | None, lessons: Lessons) -> Learner:
     """A learner that has driven on the surfaces of a bank.
 
     Args:
         seed: of the learner's weights, batches and episodes.
+        augment: how frames are changed before they are learned from, or not at all.
     """
     teacher = load_policy(TEACHER)
     seen = make_vec(road_on(bank), lessons.num_envs, engine="compiled")
@@ -160,7 +160,7 @@ def _fit(
     optimizer: torch.optim.Optimizer,
     frames: list[NDArray[np.uint8]],
     said: list[NDArray[np.float32]],
-    augment: AugmentSpec,
+    augment: AugmentSpec | None,
     lessons: Lessons,
     number: int,
     random: np.random.Generator,
@@ -182,7 +182,9 @@ def _fit(
         stacks = torch.from_numpy(
             np.stack([frames[d][s] for d, s in zip(decisions, slots, strict=True)])
         )
-        logits = learner(augmented(stacks, augment, CHANNELS, chance))
+        if augment is not None:
+            stacks = augmented(stacks, augment, CHANNELS, chance)
+        logits = learner(stacks)
         loss = F.cross_entropy(logits, torch.from_numpy(targets[decisions, slots]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
