@@ -46,8 +46,9 @@ def main() -> None:
         "",
         f"Written by `python -m benchmarks.perception --write`. The encoder `{DEFAULT}`: "
         f"{count_parameters(encoder):,} parameters, {count_operations(encoder) / 1e6:.1f} million "
-        f"multiplications a stack, {made['objective']}, {made['steps']:,} steps on "
-        f"{made['frames']:,} frames. highway-camera-v0, {options.frames:,} frames of each split.",
+        f"multiplications a stack, {made['objective']}, {made['steps']:,} steps, the last "
+        f"of them on {made['frames']:,} frames. highway-camera-v0, {options.frames:,} frames of "
+        "each split.",
         "",
         *_markdown(table_of(scores.document)),
         "",
