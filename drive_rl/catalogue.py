@@ -19,20 +19,25 @@ from typing import Any
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import gymnasium
-import highway_env  # noqa: F401  (registers the scenes)
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from highway_env.envs.common import action as actions
-from highway_env.envs.common import observation as observations
-from highway_env.vehicle.behavior import (
-    AggressiveVehicle,
-    DefensiveVehicle,
-    IDMVehicle,
-    LinearVehicle,
-)
 
 from drive_rl.camera import CameraOptions, camera_options, randomization
 from drive_rl.errors import UsageError, unknown
+from drive_rl.later import imported_later
 from drive_rl.perception.options import perception_options
+
+# highway-env observes with pandas and has a plot of its own: 0.8 s of every command's start for
+# what the compiled engine does without.
+with imported_later("pandas", "matplotlib.pyplot"):
+    import highway_env  # noqa: F401  (registers the scenes)
+    from highway_env.envs.common import action as actions
+    from highway_env.envs.common import observation as observations
+    from highway_env.vehicle.behavior import (
+        AggressiveVehicle,
+        DefensiveVehicle,
+        IDMVehicle,
+        LinearVehicle,
+    )
 
 # Names that a scene's reward looks up with config.get(name, 0), whether or not its defaults list
 # them (AbstractEnv._reward of each scene), and one that the roundabout reads the same way.

@@ -26,6 +26,7 @@ from drive_rl.environments.sprites import Look, SpriteSheet
 BRAKING = -1.0
 """Brake lights are on below this commanded acceleration [m/s^2]."""
 BLINKS_PER_SECOND = 1.5
+_BGRX = (0xFF0000, 0x00FF00, 0x0000FF)  # masks of red, green and blue, as pygame makes surfaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +182,16 @@ def to_array(surface: pygame.Surface) -> npt.NDArray[np.uint8]:
     # Several times as fast as surfarray, whose arrays have the columns first.
     pixels = np.frombuffer(bytearray(pygame.image.tobytes(surface, "RGB")), np.uint8)
     return pixels.reshape(surface.get_height(), surface.get_width(), 3)
+
+
+def to_frame(surface: pygame.Surface) -> npt.NDArray[np.uint8]:
+    """A surface's picture as `VideoFile` takes it with least work: (height, width, 4), BGRX."""
+    if surface.get_bytesize() != 4 or surface.get_masks()[:3] != _BGRX:
+        return to_array(surface)
+    rows = np.frombuffer(surface.get_view("0"), np.uint8).reshape(-1, surface.get_pitch())
+    # A copy, ten times as fast as one in another order; the surface is locked while it is viewed.
+    pixels = rows[:, : 4 * surface.get_width()].copy()
+    return pixels.reshape(surface.get_height(), surface.get_width(), 4)
 
 
 def _look(scene: SceneState, index: int) -> Look:

@@ -81,8 +81,7 @@ def share_of_the_way(
     if rows[2].mean() == rows[1].mean():
         return UNKNOWN
 
-    def share(x: FloatArray) -> FloatArray:
-        means = x.mean(axis=-1)
+    def share(means: FloatArray) -> FloatArray:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((means[0] - means[1]) / (means[2] - means[1]))
 

@@ -134,25 +134,31 @@ def _other(frame: FloatArray) -> int:
 
 def _followed_back(frames: FloatArray, row: int) -> FloatArray:
     """The path of one body, (steps, fields): by row, or by nearness where rows have moved."""
-    path = [frames[-1, row]]
-    for frame in frames[-2::-1]:
-        place = path[-1][[X, Y]]
-        candidate = frame[row]
-        if candidate[ROLE] < VEHICLE or not _same(candidate, path[-1]):
-            apart = np.hypot(frame[1:, X] - place[0], frame[1:, Y] - place[1])
-            apart = np.where(frame[1:, ROLE] >= VEHICLE, apart, np.inf)
-            row = 1 + int(np.argmin(apart))
-            candidate = frame[row]
-        if not _same(candidate, path[-1]):
+    stretches: list[FloatArray] = []
+    last = len(frames) - 1  # of the stretch that stays in one row
+    while True:
+        path = frames[: last + 1, row]
+        kept = (path[:-1, ROLE] >= VEHICLE) & _same(path[:-1], path[1:])
+        breaks = np.flatnonzero(~kept)
+        first = int(breaks[-1]) + 1 if len(breaks) else 0
+        stretches.append(path[first:])
+        if first == 0:
+            break
+        before = frames[first - 1]
+        apart = np.hypot(before[1:, X] - path[first, X], before[1:, Y] - path[first, Y])
+        apart = np.where(before[1:, ROLE] >= VEHICLE, apart, np.inf)
+        row, last = 1 + int(np.argmin(apart)), first - 1
+        if not _same(before[row], path[first]):
             break  # it appeared here
-        path.append(candidate)
-    return np.array(path[::-1])
+    return np.concatenate(stretches[::-1])
 
 
-def _same(before: FloatArray, after: FloatArray) -> bool:
-    """Whether a body can have come so far in one step, generously (at 5 Hz or more)."""
-    moved = np.hypot(*(after[[X, Y]] - before[[X, Y]]))
-    return bool(moved < 3.0 + 0.25 * max(abs(before[SPEED]), abs(after[SPEED])))
+def _same(before: FloatArray, after: FloatArray) -> npt.NDArray[np.bool_]:
+    """Whether bodies (..., fields) can have come so far in one step, generously (5 Hz or more)."""
+    moved = np.hypot(after[..., X] - before[..., X], after[..., Y] - before[..., Y])
+    speed = np.maximum(np.abs(before[..., SPEED]), np.abs(after[..., SPEED]))
+    near: npt.NDArray[np.bool_] = moved < 3.0 + 0.25 * speed
+    return near
 
 
 def _kind(ego: FloatArray, other: FloatArray, dt: float) -> str:

@@ -44,9 +44,28 @@ def time_to_collision(ego: FloatArray, others: FloatArray) -> FloatArray:
     Returns:
         (...,); 0 where they touch already, inf where nothing is met within 5 s.
     """
-    mine = ego[..., None, :]
+    soonest = np.full(others.shape[:-1], np.inf)
+    # Almost nobody can be met: only those that can are looked at closely.
+    pairs = np.nonzero(_in_reach(ego[..., None, :], others))
+    mine, theirs = ego[pairs[:-1]], others[pairs]
+    soonest[pairs] = _contact(mine, theirs)
+    earliest: FloatArray = soonest.min(axis=-1, initial=np.inf)
+    return earliest
+
+
+def _in_reach(mine: FloatArray, others: FloatArray) -> BoolArray:
+    """Bodies in the way and so near that, at their present speeds, they can touch in 5 s."""
     offset_x, offset_y = others[..., X] - mine[..., X], others[..., Y] - mine[..., Y]
-    counted = _in_the_way(mine, others, offset_x, offset_y)
+    closing_x, closing_y = _closing(mine, others)
+    sides = mine[..., LENGTH] + mine[..., WIDTH] + others[..., LENGTH] + others[..., WIDTH]
+    reach = TTC_HORIZON * (np.abs(closing_x) + np.abs(closing_y)) + sides
+    near = (np.abs(offset_x) <= reach) & (np.abs(offset_y) <= reach)
+    return near & _in_the_way(mine, others, offset_x, offset_y)
+
+
+def _contact(mine: FloatArray, others: FloatArray) -> FloatArray:
+    """When two rectangles first touch [s], inf if not within 5 s: (n,) for (n, 8) and (n, 8)."""
+    offset_x, offset_y = others[..., X] - mine[..., X], others[..., Y] - mine[..., Y]
     closing_x, closing_y = _closing(mine, others)
     enter = np.zeros(offset_x.shape)
     leave = np.full(offset_x.shape, TTC_HORIZON)
@@ -68,9 +87,8 @@ def time_to_collision(ego: FloatArray, others: FloatArray) -> FloatArray:
         ends = np.where(still, TTC_HORIZON, np.maximum(first, second))
         enter = np.maximum(enter, begins)
         leave = np.where(apart, -1.0, np.minimum(leave, ends))
-    meets = counted & (enter <= leave)
-    soonest: FloatArray = np.where(meets, enter, np.inf).min(axis=-1, initial=np.inf)
-    return soonest
+    contact: FloatArray = np.where(enter <= leave, enter, np.inf)
+    return contact
 
 
 def time_headway(ego: FloatArray, others: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -17,6 +18,7 @@ from drive_rl.environments import choose_engine
 from drive_rl.errors import UsageError, unknown
 from drive_rl.evaluation import policies as policies_module
 from drive_rl.evaluation.baselines import Baseline, baseline_names
+from drive_rl.evaluation.companion import Companion
 from drive_rl.evaluation.comparison import across_seeds, against_others, share_of_the_way
 from drive_rl.evaluation.details import details_of, extras_of, learning_curve, run_facts
 from drive_rl.evaluation.driving import DrivingObserver
@@ -32,6 +34,9 @@ from drive_rl.revision import git_revision
 
 COMPILED_ENVS = 256
 """Environments side by side on the compiled engine: enough to feed its threads."""
+
+SHARED = 200
+"""Episodes from which on a second process for the baselines is worth its start."""
 
 CARDS = 100
 """Crashes of a policy that a report shows, at most: all of them in as many episodes."""
@@ -76,9 +81,9 @@ def evaluate(
         deterministic: each policy's best action; else actions drawn from its distribution.
         max_steps: decisions after which an episode ends; None takes the scene's own end, or 100
             simulated seconds where it has none (`rollout.longest_episode`).
-        parallel: with `num_envs` None, let the reference engine use a worker process per core.
-            They are spawned, so a script then needs `if __name__ == "__main__":`, as it does with
-            `num_envs` above 1.
+        parallel: with `num_envs` None, let the reference engine use a worker process per core,
+            and of many episodes let one drive the baselines. They are spawned, so a script then
+            needs `if __name__ == "__main__":`, as it does with `num_envs` above 1.
         progress: told after every episode.
 
     Raises:
@@ -97,33 +102,42 @@ def evaluate(
     asked = policy if isinstance(policy, (list, tuple)) else [policy]
     if not asked:
         raise UsageError("no policy to evaluate")
-    loaded = [_Loaded(*policies_module.load(each), "policy", _named(each)) for each in asked]
-    asked_for = {each.name for each in loaded if isinstance(each.policy, Baseline)}
-    for name in baselines:
-        if name not in asked_for:
-            loaded.append(_Loaded(*policies_module.load(name), "baseline", None))
-    scene = _scene([each.policy for each in loaded], env_id, config)
-    untouched = env_id is None and config is None
-
-    results = []
-    for name, each in zip(_unique([each.name for each in loaded]), loaded, strict=True):
-        results.append(
-            _drive_one(
-                each._replace(name=name),
-                _as_seen_by(each.policy, scene, untouched),
-                episodes=episodes,
-                seed=seed,
-                num_envs=num_envs,
-                engine=engine,
-                deterministic=deterministic,
-                max_steps=max_steps,
-                num_threads=num_threads,
-                parallel=parallel,
-                progress=progress,
-            )
-        )
+    asked_for = {each.name if isinstance(each, Baseline) else str(each) for each in asked}
+    baselines = [name for name in baselines if name not in asked_for]
+    many = bool(baselines) and parallel and episodes >= SHARED and (os.cpu_count() or 1) > 1
+    with Companion(progress) if many else contextlib.nullcontext() as companion:
+        loaded = [_Loaded(*policies_module.load(each), "policy", _named(each)) for each in asked]
+        loaded += [_Loaded(*policies_module.load(name), "baseline", None) for name in baselines]
+        scene = _scene([each.policy for each in loaded], env_id, config)
+        untouched = env_id is None and config is None
+        settings = {
+            "episodes": episodes,
+            "seed": seed,
+            "num_envs": num_envs,
+            "engine": engine,
+            "deterministic": deterministic,
+            "max_steps": max_steps,
+            "num_threads": num_threads,
+            "parallel": parallel,
+        }
+        jobs = [
+            {
+                "loaded": each._replace(name=name),
+                "spec": _as_seen_by(each.policy, scene, untouched),
+                **settings,
+            }
+            for name, each in zip(_unique([each.name for each in loaded]), loaded, strict=True)
+        ]
+        # The reference engine has a process per core already.
+        if companion is None or choose_engine(scene, engine) != "compiled":
+            results = [_drive_one(**job, progress=progress) for job in jobs]
+        else:
+            here, there = jobs[: len(asked)], jobs[len(asked) :]
+            companion.ask(_drive_one, there)
+            told = _both(progress, companion)
+            results = [_drive_one(**job, progress=told) for job in here] + companion.results()
     results = _with_share_of_the_way(results, seed)
-    settings = {
+    about = {
         "deterministic": deterministic,
         "max_steps": max_steps if max_steps is not None else longest_episode(scene),
         "confidence": 0.95,
@@ -135,7 +149,18 @@ def evaluate(
         "commit": git_revision(),
         "device": "cpu",
     }
-    return Evaluation(scene.id, episodes, seed, tuple(results), settings)
+    return Evaluation(scene.id, episodes, seed, tuple(results), about)
+
+
+def _both(progress: Progress | None, companion: Companion) -> Progress:
+    """Progress here, and what the companion has said of its own."""
+
+    def told(name: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(name, done, total)
+        companion.look()
+
+    return told
 
 
 class _Loaded(NamedTuple):

@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,17 +195,24 @@ class Evaluation:
             DriveRLError: the folder cannot be written.
         """
         target = Path(folder)
+        if not page:
+            self._write_figures(target)
+            return target
+        from drive_rl.evaluation.page import film_crashes, render
+
+        # Films wait for their encoders: the many small files are written meanwhile.
+        with ThreadPoolExecutor(1, "films") as beside:
+            films = beside.submit(film_crashes, self, target / "videos", videos)
+            self._write_figures(target)
+            for name, episode in self.stored_episodes():
+                write_file(target / "episodes" / name, json.dumps(episode.to_json()) + "\n")
+            write_file(target / "report.html", render(self, videos=films.result()))
+        return target
+
+    def _write_figures(self, target: Path) -> None:
         document = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_file(target / "report.json", document + "\n")
         write_file(target / "episodes.csv", self.episodes_csv())
-        if page:
-            from drive_rl.evaluation.page import film_crashes, render
-
-            for name, episode in self.stored_episodes():
-                write_file(target / "episodes" / name, json.dumps(episode.to_json()) + "\n")
-            filmed = film_crashes(self, target / "videos", videos)
-            write_file(target / "report.html", render(self, videos=filmed))
-        return target
 
 
 def _plain(value: Any) -> Any:

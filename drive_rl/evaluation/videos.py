@@ -14,7 +14,7 @@ import pygame
 
 from drive_rl.environments.lights import with_lights
 from drive_rl.environments.motion import between
-from drive_rl.environments.rendering import Renderer, View, to_array
+from drive_rl.environments.rendering import Renderer, View, to_frame
 from drive_rl.environments.scene import Kind, LaneShape, SceneState
 from drive_rl.environments.video import VideoFile
 from drive_rl.errors import DriveRLError
@@ -36,7 +36,7 @@ from drive_rl.evaluation.kinematics import (
 from drive_rl.evaluation.results import CrashCard
 
 SIZE = (640, 240)
-FRAMES_PER_SECOND = 25
+FRAMES_PER_SECOND = 20
 VIEW = View(scaling=9.0, centering_position=(0.4, 0.5), steady=True)
 HOLD = 1.0
 """How long the crash itself stays on the screen [s]."""
@@ -113,16 +113,16 @@ def film(
     surface = pygame.Surface(SIZE, 0, 32)
     times = np.array([scene.time for scene in scenes])
     moments = np.arange(times[0], times[-1], 1.0 / FRAMES_PER_SECOND)
-    with VideoFile(path, FRAMES_PER_SECOND, quality=7) as video:
+    with VideoFile(path, FRAMES_PER_SECOND, quality=6, preset="ultrafast") as video:
         for time in moments:
             after = min(int(np.searchsorted(times, time, side="right")), len(scenes) - 1)
             before = max(after - 1, 0)
             span = times[after] - times[before]
             share = (time - times[before]) / span if span > 0 else 1.0
             renderer.draw(surface, between(scenes[before], scenes[after], float(share)), VIEW)
-            video.add(to_array(surface))
+            video.add(to_frame(surface))
         renderer.draw(surface, scenes[-1], VIEW)
-        last = to_array(surface)
+        last = to_frame(surface)
         for _ in range(round(HOLD * FRAMES_PER_SECOND)):
             video.add(last)
     os.chmod(path, 0o644)

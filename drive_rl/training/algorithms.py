@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -110,13 +110,24 @@ def check_spaces(
     policy_arguments(spec.network, observations)
 
 
+class _NoOptimizer:
+    """In the optimiser's place, where a network is only asked.
+
+    SB3's policies make their own, and the first one in a process makes torch import its compiler:
+    1.5 s that every command with a policy would wait.
+    """
+
+    def __init__(self, parameters: Iterable[torch.Tensor], **settings: Any) -> None:
+        """Take what an optimiser takes."""
+
+
 def build_policy(
     spec: RunSpec,
     observations: spaces.Space[Any],
     actions: spaces.Space[Any],
     device: torch.device,
 ) -> BasePolicy:
-    """The policy network alone, untrained, for loading weights into.
+    """The policy network alone, untrained, for loading weights into; it has no optimiser.
 
     Raises:
         UsageError: as `check_spaces`.
@@ -126,7 +137,13 @@ def build_policy(
     arguments = policy_arguments(spec.agent.network, observations)
     # Its random weights are about to be replaced; they should cost the caller no random numbers.
     with torch.random.fork_rng(devices=[]):
-        policy: BasePolicy = cls(observations, actions, lambda _: 0.0, **arguments)  # type: ignore[arg-type]
+        policy: BasePolicy = cls(
+            observations,
+            actions,
+            lambda _: 0.0,
+            optimizer_class=_NoOptimizer,  # type: ignore[arg-type]
+            **arguments,  # type: ignore[arg-type]
+        )
     return policy.to(device)
 
 

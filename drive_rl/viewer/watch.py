@@ -16,7 +16,7 @@ import pygame
 from gymnasium.vector import AutoresetMode
 
 from drive_rl.environments import make_vec
-from drive_rl.environments.rendering import to_array
+from drive_rl.environments.rendering import to_frame
 from drive_rl.errors import Interrupted, UsageError
 from drive_rl.evaluation import policies as policies_module
 from drive_rl.evaluation.baselines import Baseline, baseline_names, make_baseline
@@ -303,7 +303,7 @@ def _record(controller: Controller, screen: Screen, surface: pygame.Surface, vid
     with VideoFile(video, VIDEO_FRAMES_PER_SECOND) as file:
         while not controller.closed:
             screen.draw(surface, controller)
-            file.add(to_array(surface))
+            file.add(to_frame(surface))
             controller.tick(1.0 / VIDEO_FRAMES_PER_SECOND)
 
 

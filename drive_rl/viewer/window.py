@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pygame
 
-from drive_rl.environments.rendering import to_array
+from drive_rl.environments.rendering import to_frame
 from drive_rl.errors import DriveRLError
 from drive_rl.viewer import keys
 from drive_rl.viewer.controller import Command, Controller
@@ -183,7 +183,7 @@ class Window:
         self._since_video_frame += min(seconds, LONGEST_TICK)
         while self._since_video_frame >= 1.0 / VIDEO_FRAMES_PER_SECOND:
             self._since_video_frame -= 1.0 / VIDEO_FRAMES_PER_SECOND
-            self._video.add(to_array(self.surface))
+            self._video.add(to_frame(self.surface))
 
     def _end_video(self, *, keep: bool) -> None:
         if self._video is None:

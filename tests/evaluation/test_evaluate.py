@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import evaluate, print_table
+from drive_rl.evaluation.companion import Companion
 from drive_rl.presets import load_environment
 
 SHORT = {"duration": 5, "vehicles_count": 8}
@@ -179,3 +181,38 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(evaluation, tmp_path)
     with pytest.raises(DriveRLError, match=r"cannot write .*report.json"):
         evaluation.write(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_second_process_for_the_baselines_changes_no_figure():
+    settings = {"env_id": "highway-fast-v0", "episodes": 200, "config": {"duration": 3}}
+    told = []
+    alone = evaluate("idle", **settings, baselines=("random",))
+    beside = evaluate(
+        "idle",
+        **settings,
+        baselines=("random",),
+        parallel=True,
+        progress=lambda *each: told.append(each),
+    )
+    assert beside.episodes_csv() == alone.episodes_csv()
+    assert beside.to_json() == alone.to_json()
+    assert {name: total for name, _, total in told} == {"idle": 200, "random": 200}
+
+
+def fails(reason, progress):
+    raise UsageError(reason)
+
+
+def dies(progress):
+    os._exit(1)
+
+
+def test_what_goes_wrong_in_the_second_process_is_said_here():
+    with Companion(None) as companion:
+        companion.ask(fails, [{"reason": "no road"}])
+        with pytest.raises(UsageError, match=r"^no road$"):
+            companion.results()
+    with Companion(None) as companion:
+        companion.ask(dies, [{}])
+        with pytest.raises(DriveRLError, match="has been killed"):
+            companion.results()

@@ -34,7 +34,7 @@ class PolicyModule(TorchRLModule, ValueFunctionAPI):  # type: ignore[misc]
                 spec, self.observation_space, self.action_space, torch.device("cpu")
             )
         assert isinstance(policy, ActorCriticPolicy)
-        # SB3's policies bring an optimiser of their own, which nobody needs here.
+        # What stands in its optimiser's place is none.
         del policy.optimizer
         self.policy = policy
 
