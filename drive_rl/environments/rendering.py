@@ -188,9 +188,10 @@ def to_frame(surface: pygame.Surface) -> npt.NDArray[np.uint8]:
     """A surface's picture as `VideoFile` takes it with least work: (height, width, 4), BGRX."""
     if surface.get_bytesize() != 4 or surface.get_masks()[:3] != _BGRX:
         return to_array(surface)
-    rows = np.frombuffer(surface.get_view("0"), np.uint8).reshape(-1, surface.get_pitch())
+    memory: Any = surface.get_view("0")
+    rows = np.frombuffer(memory, np.uint8).reshape(-1, surface.get_pitch())
     # A copy, ten times as fast as one in another order; the surface is locked while it is viewed.
-    pixels = rows[:, : 4 * surface.get_width()].copy()
+    pixels: npt.NDArray[np.uint8] = rows[:, : 4 * surface.get_width()].copy()
     return pixels.reshape(surface.get_height(), surface.get_width(), 4)
 
 

@@ -110,7 +110,7 @@ def evaluate(
         loaded += [_Loaded(*policies_module.load(name), "baseline", None) for name in baselines]
         scene = _scene([each.policy for each in loaded], env_id, config)
         untouched = env_id is None and config is None
-        settings = {
+        settings: dict[str, Any] = {
             "episodes": episodes,
             "seed": seed,
             "num_envs": num_envs,
@@ -120,7 +120,7 @@ def evaluate(
             "num_threads": num_threads,
             "parallel": parallel,
         }
-        jobs = [
+        jobs: list[dict[str, Any]] = [
             {
                 "loaded": each._replace(name=name),
                 "spec": _as_seen_by(each.policy, scene, untouched),

@@ -8,8 +8,9 @@ import io
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -204,8 +205,13 @@ class Evaluation:
         with ThreadPoolExecutor(1, "films") as beside:
             films = beside.submit(film_crashes, self, target / "videos", videos)
             self._write_figures(target)
-            for name, episode in self.stored_episodes():
-                write_file(target / "episodes" / name, json.dumps(episode.to_json()) + "\n")
+            write_folder(
+                target / "episodes",
+                (
+                    (name, json.dumps(episode.to_json()) + "\n")
+                    for name, episode in self.stored_episodes()
+                ),
+            )
             write_file(target / "report.html", render(self, videos=films.result()))
         return target
 
@@ -238,6 +244,34 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         Path(beside).unlink(missing_ok=True) if beside else None
         raise DriveRLError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_folder(path: Path, files: Iterable[tuple[str, str]]) -> None:
+    """Write a folder of many small files whole or not at all; what was there before is gone.
+
+    Each with `write_file`, over one of an earlier time, waits for the disk: 2 ms a file.
+
+    Raises:
+        DriveRLError: no room, no right, no such place.
+    """
+    beside: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        fresh, old = beside / "new", beside / "old"
+        fresh.mkdir()
+        for name, content in files:
+            place = fresh / name
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(content, encoding="utf-8")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise DriveRLError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -137,13 +137,8 @@ def build_policy(
     arguments = policy_arguments(spec.agent.network, observations)
     # Its random weights are about to be replaced; they should cost the caller no random numbers.
     with torch.random.fork_rng(devices=[]):
-        policy: BasePolicy = cls(
-            observations,
-            actions,
-            lambda _: 0.0,
-            optimizer_class=_NoOptimizer,  # type: ignore[arg-type]
-            **arguments,  # type: ignore[arg-type]
-        )
+        arguments |= {"optimizer_class": _NoOptimizer}
+        policy: BasePolicy = cls(observations, actions, lambda _: 0.0, **arguments)  # type: ignore[arg-type]
     return policy.to(device)
 
 

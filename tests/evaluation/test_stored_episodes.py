@@ -8,7 +8,7 @@ import pytest
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import evaluate
 from drive_rl.evaluation.episodes import folder_name, read_episode, replay
-from drive_rl.evaluation.results import write_file
+from drive_rl.evaluation.results import write_file, write_folder
 
 CASES = {
     "highway-fast-v0": {"vehicles_count": 8, "duration": 8},
@@ -83,3 +83,17 @@ def test_names_of_policies_make_harmless_folders(name, folder):
 def test_float32_actions_survive_the_file():
     value = np.float32(0.1)
     assert np.float32(json.loads(json.dumps(float(value)))) == value
+
+
+def test_a_folder_is_replaced_whole_or_left_as_it_was(tmp_path):
+    write_folder(tmp_path / "episodes", [("a/0.json", "0"), ("a/1.json", "1")])
+    write_folder(tmp_path / "episodes", [("b/0.json", "2")])
+
+    def failing():
+        yield ("c/0.json", "3")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DriveRLError, match="episodes: No space left on device"):
+        write_folder(tmp_path / "episodes", failing())
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert files == ["episodes", "episodes/b", "episodes/b/0.json"]
