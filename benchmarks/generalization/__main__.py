@@ -34,11 +34,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("runs/generalization"))
     parser.add_argument("--arms", default=",".join(ARMS), help="which, in their order")
-    parser.add_argument("--seeds", default="0..4")
+    parser.add_argument("--seeds", default="0..4", help="0..4, or 0,2,3")
     parser.add_argument("--write", action="store_true", help="write the page")
     options = parser.parse_args()
-    low, _, high = options.seeds.partition("..")
-    seeds = range(int(low), int(high or low) + 1)
+    seeds = _seeds(options.seeds)
     arms = options.arms.split(",")
     if unknown := [arm for arm in arms if arm not in ARMS]:
         raise SystemExit(f"benchmarks.generalization: arm {unknown[0]!r}: one of {', '.join(ARMS)}")
@@ -52,7 +51,7 @@ def main() -> None:
         page.write(stored(seeds), _teacher(), GAN_STEPS)
 
 
-def run(arms: list[str], seeds: range, work: Path) -> None:
+def run(arms: list[str], seeds: list[int], work: Path) -> None:
     """Compute the cells that are missing, seed by seed, so that a stopped run leaves whole ones."""
     torch.set_num_threads(1)
     missing = [(arm, seed, file_of(f"{arm}-{seed}", GAN_STEPS)) for seed in seeds for arm in arms]
@@ -86,7 +85,7 @@ def train_gan(work: Path) -> None:
     adversarial.train(work / "data", folder, spec, seed=0, weights=load_weights("roadgan"))
 
 
-def stored(seeds: range) -> dict[str, list[dict[str, Any]]]:
+def stored(seeds: list[int]) -> dict[str, list[dict[str, Any]]]:
     """The cells of all arms that are there, by arm."""
     found: dict[str, list[dict[str, Any]]] = {}
     for arm in ARMS:
@@ -95,6 +94,14 @@ def stored(seeds: range) -> dict[str, list[dict[str, Any]]]:
             raise SystemExit(f"benchmarks.generalization: cells of {arm!r} are missing")
         found[arm] = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     return found
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        low, dots, high = text.partition("..")
+        return list(range(int(low), int(high) + 1)) if dots else [int(k) for k in text.split(",")]
+    except ValueError:
+        raise SystemExit(f"benchmarks.generalization: seeds {text!r}: 0..4, or 0,2,3") from None
 
 
 def _teacher() -> dict[str, Any]:
