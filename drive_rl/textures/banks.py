@@ -97,8 +97,10 @@ def _load(name: str, folder: Path, times: tuple[int, ...]) -> Bank:
     path = folder / "tiles.npy"
     try:
         tiles = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except OSError as error:
         raise UsageError(f"{path} is not an array of tiles: {error}") from None
+    except (ValueError, EOFError):  # which speaks of pickles, whatever the file is
+        raise UsageError(f"{path} is not an array of tiles: give uint8 as np.save writes") from None
     check_tiles(path, tiles)
     table = read_table(folder / "table.csv", len(tiles))
     for tile, row in zip(tiles, table, strict=True):
