@@ -14,6 +14,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pygame
+import pygame.surfarray  # else imported on first use, of which two threads see half each
 
 from drive_rl.environments import palette
 from drive_rl.environments.scene import FloatArray, LaneShape, Line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +83,11 @@ def check_place(folder: Path | None) -> None:
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir():
         raise UsageError(f"{folder}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK):
-        raise UsageError(f"{folder}: {existing} cannot be written")
+    try:  # a right on paper may be none: to a read-only disk, or of root in /proc
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder}: {existing} cannot be written ({error.strerror})") from None
 
 
 class EpisodeProgress:

@@ -296,11 +296,24 @@ def _as_seen_by(policy: Any, scene: EnvironmentSpec, is_own: bool) -> Environmen
     if own is not None:
         if is_own and own == scene:
             return scene
+        _check_actions(policy, scene, own)
         return as_trained(scene, own)
     if isinstance(policy, Baseline) and scene.full_config["observation"]["type"] in _IMAGES:
         # Baselines do not look; drawing frames for them is most of the work.
         return with_senses(scene, {"observation": {"type": "Kinematics"}})
     return scene
+
+
+def _check_actions(policy: Any, scene: EnvironmentSpec, own: EnvironmentSpec) -> None:
+    """Refuse a policy of meta-actions where highway-env's own vehicles do not know them."""
+    trained, usual = (spec.full_config["action"]["type"] for spec in (own, scene))
+    steered = scene.base.rpartition(":")[2].startswith(("racetrack", "lane-keeping"))
+    if steered and trained == "DiscreteMetaAction":
+        name = getattr(policy, "name", type(policy).__name__)
+        raise UsageError(
+            f"{name} chooses {trained}, and {scene.id} is driven with {usual}: "
+            f"evaluate it where it was trained, --env {own.id}"
+        )
 
 
 def _named(policy: Any) -> str | None:

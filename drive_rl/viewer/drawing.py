@@ -121,6 +121,9 @@ def curve(
         for i, value in enumerate(values)
     ]
     pygame.draw.aalines(target, color, False, points)
+    thick = rect.height // 100
+    if thick > 1:  # large windows: a hairline would hardly be seen
+        pygame.draw.lines(target, color, False, points, thick)
     pygame.draw.aacircle(target, color, points[-1], max(rect.height / 18, 3))
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rich.console import Console
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.evaluation import evaluate, print_table
 from drive_rl.evaluation.companion import Companion
+from drive_rl.evaluation.final import check_place
 from drive_rl.presets import load_environment
 
 SHORT = {"duration": 5, "vehicles_count": 8}
@@ -216,3 +218,14 @@ def test_what_goes_wrong_in_the_second_process_is_said_here():
         companion.ask(dies, [{}])
         with pytest.raises(DriveRLError, match="has been killed"):
             companion.results()
+
+
+@pytest.mark.parametrize("env", ["racetrack-v0", "lane-keeping-v0"])
+def test_meta_actions_are_refused_where_no_vehicle_knows_them(env):
+    with pytest.raises(UsageError, match=r"DiscreteMetaAction.*ContinuousAction.*--env highway-"):
+        evaluate("highway-fast-v0/ppo", env, episodes=1)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_driven():
+    with pytest.raises(UsageError, match="/proc cannot be written"):
+        check_place(Path("/proc/no/such/place"))
