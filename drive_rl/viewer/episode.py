@@ -111,6 +111,8 @@ class Episode:
         self.seed = 0
         self.moments: list[Moment] = []
         self.camera = camera_of(envs)
+        # Where the policy is behind an encoder: frames to what it is given.
+        self._perceive = getattr(envs, "perception", None)
         self._free: dict[str, tuple[Any, FreeCamera]] = {}
         self._texture: int | None = None
         self._first_texture = -1
@@ -308,8 +310,14 @@ class Episode:
         redraw(self.envs, self._own_texture if chosen is None else self._first_texture + chosen)
         if not isinstance(observations, np.ndarray):
             return observations
-        stack = camera.observations[0, 0]
-        return stack.reshape(1, -1, *stack.shape[2:]).copy()
+        return self._frames() if self._perceive is None else self._perceive(self._frames())
+
+    def _frames(self) -> npt.NDArray[np.uint8]:
+        """What the environment's camera sees now, (1, channels, height, width)."""
+        assert self.camera is not None
+        stack = self.camera.observations[0, 0]
+        frames: npt.NDArray[np.uint8] = stack.reshape(1, -1, *stack.shape[2:]).copy()
+        return frames
 
     def _seen(self) -> dict[str, Any]:
         """The camera's part of a moment."""
@@ -347,8 +355,14 @@ class Episode:
             None if probabilities is None else probabilities.reshape(-1),
             None if q_values is None else q_values.reshape(-1),
             None if value is None or not value.size else float(value.reshape(-1)[0]),
-            None if self.camera is None else saliency(self.policy, observations, action),
+            self._saliency(observations, action),
         )
+
+    def _saliency(self, observations: Any, action: Any) -> Saliency | None:
+        if self.camera is None:
+            return None
+        frames = observations if self._perceive is None else self._frames()
+        return saliency(self.policy, frames, action, self._perceive)
 
 
 @contextmanager

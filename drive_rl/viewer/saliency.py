@@ -1,8 +1,9 @@
 """What a camera policy looks at: how much its choice hangs on each pixel.
 
 Where the network is at hand, by the gradient of the chosen action's score (Simonyan et al. 2013,
-"Deep inside convolutional networks"); of any other policy that tells probabilities or values, by
-occlusion: a grey patch is put over each part of the picture in turn (Zeiler and Fergus 2014).
+"Deep inside convolutional networks"); of any other policy that tells probabilities or values, and
+of one behind an encoder, by occlusion: a grey patch is put over each part of the picture in turn
+(Zeiler and Fergus 2014).
 """
 
 from __future__ import annotations
@@ -35,27 +36,38 @@ class Saliency:
     method: str
 
 
-def saliency(policy: Any, observations: Any, action: Any) -> Saliency | None:
+def saliency(
+    policy: Any,
+    observations: Any,
+    action: Any,
+    perceive: Callable[[npt.NDArray[np.uint8]], Any] | None = None,
+) -> Saliency | None:
     """Where a policy looks; None for one that does not look at pictures, or does not tell.
 
     Args:
         policy: a trained policy, or anything with `action_probabilities` or `action_values`.
         observations: uint8, (1, channels, height, width).
         action: that it chose.
+        perceive: makes of such observations what the policy is given; None where it is given them.
     """
     if not isinstance(observations, np.ndarray) or observations.dtype != np.uint8:
         return None
     if observations.ndim != 4 or len(observations) != 1:
         return None
     network = getattr(policy, "network", None)
-    if network is not None and _is_torch(network):
+    if perceive is None and network is not None and _is_torch(network):
         gradient = _gradient(network, observations, action)
         return Saliency(_to_one(_blurred(gradient)), "gradient")
-    scores = _scores_of(policy, observations)
-    if scores is None:
+    given = perceive or _as_they_are
+    ask = _scores_of(policy, given(observations))
+    if ask is None:
         return None
-    changes = _occluded(scores, observations, action)
+    changes = _occluded(lambda covered: ask(given(covered)), observations, action)
     return Saliency(_to_one(changes), "occlusion")
+
+
+def _as_they_are(observations: Any) -> Any:
+    return observations
 
 
 def _is_torch(network: Any) -> bool:

@@ -256,3 +256,38 @@ def test_a_gradient_points_at_the_pixels_that_decide():
 def test_what_is_no_picture_has_no_saliency():
     assert saliency(KeepLane(), np.zeros((1, 2), np.float32), 1) is None
     assert saliency(object(), np.zeros((1, 3, 8, 8), np.uint8), 1) is None
+
+
+class Reads:
+    """Goes by what an encoder says of the frames."""
+
+    name = "reads"
+
+    def __init__(self):
+        self.given = []
+
+    def predict(self, observations, deterministic=True):
+        self.given.append(observations.copy())
+        return np.full(len(observations), 1)
+
+    def action_probabilities(self, observations):
+        likely = 1 / (1 + np.exp(-observations[:, :5]))
+        return likely / likely.sum(axis=1, keepdims=True)
+
+
+def test_a_policy_behind_an_encoder_has_its_saliency_over_the_frame_too():
+    scene = load_environment("highway-perception-v0", {"vehicles_count": 6})
+    envs = drive_rl.make_vec(scene, 1, autoreset_mode=AutoresetMode.DISABLED)
+    policy = Reads()
+    control = Controller([Episode(envs, policy, policy.name)])
+    try:
+        shown = sight(control)
+        assert shown.saliency.shape == shown.picture.shape[:2]
+        assert shown.saliency.max() == 1.0 > shown.saliency.min()
+        # Another texture is seen through the encoder as well.
+        control.handle(Command.NEXT_TEXTURE)
+        drive(control, 1)
+        assert {given.shape[1:] for given in policy.given} == {envs.single_observation_space.shape}
+        assert any((given[0] != policy.given[0][0]).any() for given in policy.given)
+    finally:
+        envs.close()
