@@ -130,6 +130,14 @@ def run(state, network, settings, frames, actions, trace, mask, low, high):  # t
             )  # fmt: skip
 
 
+@kernel
+def pass_time(state, settings, low, high):  # type: ignore[no-untyped-def]
+    """The clock of a decision: AbstractEnv.step."""
+    for env in range(low, high):
+        state.environments[env].time += settings.common[0].decision
+        state.environments[env].decisions += 1
+
+
 def simulate(
     state: State,
     network: Any,
@@ -141,11 +149,9 @@ def simulate(
     high: int,
 ) -> None:
     """One decision of those environments: AbstractEnv._simulate."""
-    common = settings.common[0]
-    environments = state.environments[low:high]
-    environments["time"] += common.decision
-    environments["decisions"] += 1
-    run(state, network, settings, common.frames, actions, trace, mask, low, high)
+    pass_time(state, settings, low, high)
+    frames = settings.common[0].frames
+    run(state, network, settings, frames, actions, trace, mask, low, high)
 
 
 @kernel

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from drive_rl.simulator import dynamics, random, tracing
+from numba.core import config as numba_config
+
+from drive_rl.simulator import decision, dynamics, random, tracing
 from drive_rl.simulator import settings as cfg
+from drive_rl.simulator import stages as stage
+from drive_rl.simulator.decision import Batch
 from drive_rl.simulator.network import Map, flatten
 from drive_rl.simulator.observations import observation_dtype, observation_of
 from drive_rl.simulator.scenes import scene_of
 from drive_rl.simulator.state import Capacity, State, allocate
 
-CHUNK = 64  # environments that a thread takes at once, at most
+CHUNK = 64  # environments that a thread takes at once, at most, where stages are Python
+SHARES = 8  # that each thread's environments are taken in, where they are compiled
 
 
 class Info(NamedTuple):
@@ -84,9 +90,8 @@ class Observer(Protocol):
 class Rows(dict[int, Any]):
     """Some rows of a large array, kept until they are read: `rows[env]` takes one."""
 
-    def __setitem__(self, rows: Any, values: Any) -> None:
-        for row, value in zip(np.atleast_1d(rows).tolist(), values, strict=True):
-            super().__setitem__(row, value.copy())
+    def __setitem__(self, row: int, value: Any) -> None:
+        super().__setitem__(row, value.copy())
 
     def __getitem__(self, row: int) -> Any:
         return self.pop(int(row))
@@ -185,7 +190,14 @@ class Simulator:
         self._neutral = np.full(
             (num_envs, agents, self.action_size), cfg.neutral_action(self.settings)
         )
+        self._nobody = np.zeros((num_envs, 0, 1))
         self.trace: Any = tracing.NO_TRACE
+        self._stages = self._table()
+        # Where a stage is Python, all of a step is
+        self._compiles = not numba_config.DISABLE_JIT and all(
+            each is None or hasattr(each, "compile") for each in self._stages
+        )
+        self._addresses: Any = None
         self._pool: ThreadPoolExecutor | None = None
         self._pool_owner = 0
 
@@ -205,10 +217,6 @@ class Simulator:
         if not hasattr(self.options, "scene"):
             return settings, self.options
         return settings, self.options._replace(scene=self.options.scene.copy())
-
-    def _settings_of(self, env: int) -> tuple[cfg.Settings, Any]:
-        """Settings and scene options of the chunk that begins with an environment."""
-        return self._own[env] if self._own else (self.settings, self.options)
 
     def _vary(self, env: int, factors: Mapping[str, float]) -> None:
         """Give an environment the factors of its episode's traffic."""
@@ -259,7 +267,7 @@ class Simulator:
             random.set_generator(self.state.environments, env, np.random.PCG64().state)
             self._begin_stream(env)
         self._advance(~mask)
-        self._each_chunk(lambda low, high: self._reset_chunk(mask, low, high))
+        self._work(mask, decision.RESET)
         return self.result
 
     def record_frames(self, wanted: bool = True) -> None:
@@ -283,7 +291,7 @@ class Simulator:
         """
         self._actions[...] = np.asarray(actions).reshape(self._actions.shape)
         self._advance(None)
-        self._each_chunk(lambda low, high: self._step_chunk(low, high, autoreset))
+        self._work(self._all, decision.STEP if autoreset else decision.STEP_ONLY)
         return self.result
 
     def _advance(self, keep: Any) -> None:
@@ -291,69 +299,81 @@ class Simulator:
         if self.observer is not None:
             self.result = self.result._replace(observations=self.observer.advance(keep))
 
-    def _step_chunk(self, low: int, high: int, autoreset: bool) -> None:
-        """The recipe of a decision, for the environments of one chunk."""
-        state, network = self.state, self.roads.network
-        settings, options = self._settings_of(low)
-        r = self.result
-        observe_first = getattr(self.scene, "OBSERVES_FIRST", False)
-        if observe_first:
-            dynamics.act(state, network, settings, self._actions, low, high)
-            self._observe(self._all, low, high)
-        dynamics.simulate(state, network, settings, self._actions, self.trace, self._all, low, high)
-        if not observe_first:
-            self._observe(self._all, low, high)
-        self._evaluate(self._actions, r.rewards, r.terminated, r.truncated, r.info, low, high)
-        dynamics.finish(state, settings, r.terminated, r.truncated, r.done, low, high)
-        if hasattr(self.scene, "after_observing"):
-            self.scene.after_observing(state, network, settings, options, self._all, low, high)
-        if autoreset and r.done[low:high].any():
-            over = low + np.flatnonzero(r.done[low:high])
-            r.final_observations[over] = r.observations[over]
-            self._reset_chunk(r.done, low, high)
+    def _work(self, mask: Any, what: int) -> None:
+        """Run a recipe of `decision` over all environments, on the simulator's threads."""
+        batch = self._batch()
+        if self._compiles:
+            if self._addresses is None:
+                self._addresses = stage.addresses(self._stages, partial(_rehearse, batch))
+            size = max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
+            tickets = np.zeros(1, np.int64)
+            arguments = (self._addresses, batch, mask, what, tickets, size)
+            threads = min(self.num_threads, -(-self.num_envs // size))
+            self._on_threads(threads, lambda: decision.work_off(*arguments))
+            return
 
-    def _reset_chunk(self, mask: Any, low: int, high: int) -> None:
-        state, network = self.state, self.roads.network
-        settings, options = self._settings_of(low)
+        def work(low: int, high: int) -> None:
+            own = batch
+            if self._own:
+                settings, options = self._own[low]
+                own = batch._replace(settings=settings, options=options)
+            if what == decision.RESET:
+                decision.begin(self._stages, own, mask, low, high)
+            else:
+                decision.decide(self._stages, own, low, high, what == decision.STEP)
+
+        self._each_chunk(work)
+
+    def _batch(self) -> Batch:
+        return Batch(
+            state=self.state,
+            network=self.roads.network,
+            settings=self.settings,
+            options=self.options,
+            sight=self.observation_options if self.observer is None else None,
+            actions=self._actions,
+            neutral=self._neutral,
+            nobody=self._nobody,
+            trace=self.trace,
+            no_trace=tracing.NO_TRACE,
+            everyone=self._all,
+            unused=self._unused,
+            result=self.result,
+        )
+
+    def _table(self) -> stage.Table:
+        """The stages of this scene, and of what observes it: see `decision`."""
+        scene = self.scene
+        table: list[stage.Stage | None] = [None] * stage.COUNT
+        if getattr(scene, "OBSERVES_FIRST", False):
+            table[stage.ACT] = dynamics.act
+        table[stage.PASS_TIME] = dynamics.pass_time
+        table[stage.RUN] = dynamics.run
+        table[stage.OBSERVE] = self._look if self.observer is not None else self.observation.observe
+        table[stage.EVALUATE] = scene.evaluate
+        table[stage.DESCRIBE] = dynamics.describe
+        if self.agent_info_names:
+            table[stage.EVALUATE_AGENTS] = scene.evaluate_agents
+        table[stage.FINISH] = dynamics.finish
+        table[stage.AFTER_OBSERVING] = getattr(scene, "after_observing", None)
+        if self.observer is not None or self.traffic is not None:
+            table[stage.BEGIN] = self._begin
+        table[stage.POPULATE] = getattr(scene, "populate", None)
+        table[stage.RESET] = scene.reset
+        return table
+
+    def _look(self, state: State, network: Any, settings: Any, sight: Any, mask: Any, *rest: Any) -> None:
+        """The observer's turn, called as an observation is."""
+        _, low, high = rest
+        assert self.observer is not None
+        self.observer.observe(state, mask, low, high)
+
+    def _begin(self, mask: Any, low: int, high: int) -> None:
+        """Before episodes begin: a new look for the observer, other traffic."""
         if self.observer is not None:
             self.observer.begin(mask, low, high)
         if self.traffic is not None and mask[low]:
             self._vary(low, self.traffic.begin(low))
-        self.scene.reset(state, network, settings, options, mask, low, high)
-        self._observe(mask, low, high)
-        self._evaluate(self._neutral, *self._unused, self.result.first_info, low, high)
-
-    def _observe(self, mask: Any, low: int, high: int) -> None:
-        if self.observer is not None:
-            self.observer.observe(self.state, mask, low, high)
-            return
-        self.observation.observe(
-            self.state, self.roads.network, self.settings, self.observation_options, mask,
-            self.result.observations, low, high,
-        )  # fmt: skip
-
-    def _evaluate(
-        self,
-        actions: Any,
-        rewards: Any,
-        terminated: Any,
-        truncated: Any,
-        info: Info,
-        low: int,
-        high: int,
-    ) -> None:
-        """What the scene, and highway-env's info, say of the environments as they are."""
-        state, network = self.state, self.roads.network
-        settings, options = self._settings_of(low)
-        self.scene.evaluate(
-            state, network, settings, options, actions,
-            rewards, info.rewards, terminated, truncated, low, high,
-        )  # fmt: skip
-        dynamics.describe(
-            state, network, info.speed, info.crashed, info.on_road, info.lane_index, low, high
-        )
-        if self.agent_info_names:
-            self.scene.evaluate_agents(state, network, settings, options, info.agents, low, high)
 
     def _each_chunk(self, work: Callable[[int, int], None]) -> None:
         """Run `work` over ranges of environments, on the simulator's threads."""
@@ -369,11 +389,20 @@ class Simulator:
             for low in waiting:  # an iterator over a range hands out each start once
                 work(low, min(low + size, self.num_envs))
 
+        self._on_threads(self.num_threads, drain, waiting)
+
+    def _on_threads(
+        self, count: int, work: Callable[[], None], waiting: Iterator[int] = iter(())
+    ) -> None:
+        """Run `work` on this thread and on others, `count` together, until all are done.
+
+        After a failure, nothing more of `waiting` is begun.
+        """
         jobs: list[Future[None]] = []
         try:
-            for _ in range(self.num_threads - 1):
-                jobs.append(self._threads().submit(drain))
-            drain()
+            for _ in range(count - 1):
+                jobs.append(self._threads().submit(work))
+            work()
         finally:
             _settle(jobs, waiting)
 
@@ -460,6 +489,12 @@ class Simulator:
         if self._pool is not None and self._pool_owner == os.getpid():
             self._pool.shutdown()
         self._pool = None
+
+
+def _rehearse(batch: Batch, stages: stage.Table) -> None:
+    """All stages once, with what they will be called with, for no environment."""
+    decision.decide(stages, batch, 0, 0, autoreset=False)
+    decision.begin(stages, batch, batch.everyone, 0, 0)
 
 
 def _settle(jobs: Sequence[Future[None]], waiting: Iterator[int]) -> None:

@@ -3,7 +3,7 @@
 `jit` marks a helper that other compiled functions call, `bare` one that needs no memory,
 `streaming` a loop over arrays, `inlined` and `merged` short ones that are copied into their
 callers. `kernel` marks an entry point that Python calls with a range of environments: it releases
-the GIL and is cached on disk.
+the GIL and is cached on disk. `recipe` marks what both kernels and Python run.
 
 Fastmath stays off: the simulator must take the same decisions as highway-env, so the order of
 floating-point operations is part of the contract.
@@ -19,6 +19,7 @@ import numba
 from numba.core import config
 from numba.core.cpu import CPUTargetOptions
 from numba.core.options import TargetOptions
+from numba.extending import register_jitable
 
 from drive_rl.simulator import cache
 
@@ -100,6 +101,12 @@ def merged(function: Function) -> Function:
     """
     compiled: Function = numba.njit(inline="always", _nrt=False, **HELPER)(function)
     return compiled
+
+
+def recipe(function: Function) -> Function:
+    """A function that stays Python for Python, and is compiled where a kernel calls it."""
+    result: Function = register_jitable(**OPTIONS)(function)
+    return result
 
 
 def kernel(function: Function) -> Function:

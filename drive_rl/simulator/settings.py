@@ -22,6 +22,7 @@ COMMON_DTYPE = np.dtype(
         ("dt", "f8"),  # one frame [s]
         ("decision", "f8"),  # one decision [s]
         ("frames", "i8"),  # frames per decision
+        ("warm_up", "i8"),  # frames that traffic has for itself before an episode begins
         ("duration", "f8"),  # [s], inf where the scene has none
         ("max_decisions", "i8"),  # the registered time limit, 0 for none
         ("connected_lanes", "?"),  # neighbour_vehicles_connected_lanes

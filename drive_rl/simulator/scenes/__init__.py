@@ -15,6 +15,8 @@ A scene module has
 `reset(state, network, settings, options, mask, low, high)`: a `kernel`. For each environment in
     `[low, high)` with `mask[env]`: `road = road_of(state, env)`, then `begin(road)`, then populate
     with `vehicles.append_vehicle` and friends, drawing from `random` in highway-env's order.
+`populate`, as `reset` (optional): what is there before the agents are, where the traffic has
+    `settings.common[0].warm_up` frames for itself first; `reset` then goes on with the same road.
 `evaluate(state, network, settings, options, actions, reward, terms, terminated, truncated, low,
     high)`: a `kernel`. What highway-env's `_reward`, `_rewards`, `_is_terminated` and
     `_is_truncated` say of each environment: `reward` is (num_envs,), `terms` (num_envs,

@@ -15,14 +15,12 @@ import numpy as np
 from drive_rl.simulator import network as net
 from drive_rl.simulator import random
 from drive_rl.simulator import state as st
-from drive_rl.simulator.dynamics import run
 from drive_rl.simulator.geometry import clip, lmap
 from drive_rl.simulator.jit import bare, jit, kernel
 from drive_rl.simulator.network import Map, plan_route
 from drive_rl.simulator.scenes.common import append_on_lane, is_on_road, weighted_sum, weights
 from drive_rl.simulator.settings import Settings
-from drive_rl.simulator.state import Capacity, State, road_of
-from drive_rl.simulator.tracing import NO_TRACE
+from drive_rl.simulator.state import Capacity, road_of
 from drive_rl.simulator.vehicles import (
     LENGTH,
     append_agent,
@@ -91,6 +89,7 @@ def options(env_id: str, config: Mapping[str, Any], roads: Map, settings: Settin
     """Read the scene's keys. The scene also changes how its traffic drives."""
     common = settings.common[0]
     common.regulated = True
+    common.warm_up = BEFORE * round(1 / common.dt)
     # Whoever waits in one another's way swerves at next to no speed, and makes much of a last bit
     roads.network.shape[0].delicate = True
     common.distance_wanted, common.comfort_acc_max, common.comfort_acc_min = 7.0, 6.0, -3.0
@@ -123,26 +122,9 @@ def _destinations(config: Mapping[str, Any]) -> list[str]:
     return ["o0", "o1", "o2", "o3", config["destination"] or "o0"]
 
 
-def reset(
-    state: State,
-    network: Any,
-    settings: Settings,
-    options: Options,
-    mask: Any,
-    low: int,
-    high: int,
-) -> None:
-    """IntersectionEnv._make_vehicles: three seconds of traffic, a challenger, then the agents."""
-    _fill(state, network, settings, options, mask, low, high)
-    one_second = round(1 / settings.common[0].dt)
-    nobody = np.zeros((len(state.environments), 0, 1))
-    run(state, network, settings, BEFORE * one_second, nobody, NO_TRACE, mask, low, high)
-    _enter(state, network, settings, options, mask, low, high)
-
-
 @kernel
-def _fill(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
-    """Traffic on all four roads, before the agents are there."""
+def populate(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
+    """IntersectionEnv._make_vehicles: traffic on all four roads, before the agents are there."""
     for env in range(low, high):
         if mask[env]:
             road = road_of(state, env)
@@ -152,8 +134,8 @@ def _fill(state, network, settings, options, mask, low, high):  # type: ignore[n
 
 
 @kernel
-def _enter(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
-    """The challenger and the agents; the episode's clock begins."""
+def reset(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
+    """IntersectionEnv._make_vehicles, after three seconds of traffic: a challenger, and the agents."""
     for env in range(low, high):
         if mask[env]:
             road = road_of(state, env)
