@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from drive_rl.simulator import stages as stage
-from drive_rl.simulator.jit import kernel, recipe
+from drive_rl.simulator.jit import bare_kernel, recipe
 from drive_rl.simulator.stages import call, has, take
 
 STEP, STEP_ONLY, RESET = 0, 1, 2  # what `work_off` does: STEP_ONLY leaves finished episodes be
@@ -33,10 +33,12 @@ class Batch(NamedTuple):
     everyone: Any  # (num_envs,) bool, all True
     unused: Any  # room for what is not asked for: rewards, terminated, truncated
     result: Any  # engine.StepResult
+    seen: Any  # (num_envs, size): its observations, flat
+    kept: Any  # (num_envs, size): its final_observations, flat
 
 
 @recipe
-def decide(stages, batch, low, high, autoreset):  # type: ignore[no-untyped-def]
+def decide(stages, batch, low, high):  # type: ignore[no-untyped-def]
     """One decision of the environments in [low, high): AbstractEnv.step."""
     state, network, settings, r = batch.state, batch.network, batch.settings, batch.result
     actions, everyone = batch.actions, batch.everyone
@@ -52,19 +54,12 @@ def decide(stages, batch, low, high, autoreset):  # type: ignore[no-untyped-def]
     )  # fmt: skip
     if not observes_first:
         _observe(stages, batch, everyone, low, high)
-    _evaluate(
-        stages, batch, actions, r.rewards, r.terminated, r.truncated, r.info, low, high
-    )
+    _evaluate(stages, batch, actions, r.rewards, r.terminated, r.truncated, r.info, low, high)
     call(stages, stage.FINISH, (state, settings, r.terminated, r.truncated, r.done, low, high))
     call(
         stages, stage.AFTER_OBSERVING,
         (state, network, settings, batch.options, everyone, low, high),
     )  # fmt: skip
-    if autoreset and r.done[low:high].any():
-        for env in range(low, high):
-            if r.done[env]:
-                r.final_observations[env] = r.observations[env]
-        begin(stages, batch, r.done, low, high)
 
 
 @recipe
@@ -73,9 +68,7 @@ def begin(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
     state, network, settings, r = batch.state, batch.network, batch.settings, batch.result
     call(stages, stage.BEGIN, (mask, low, high))
     if has(stages, stage.POPULATE):
-        call(
-            stages, stage.POPULATE, (state, network, settings, batch.options, mask, low, high)
-        )
+        call(stages, stage.POPULATE, (state, network, settings, batch.options, mask, low, high))
         frames = settings.common[0].warm_up
         call(
             stages, stage.RUN,
@@ -84,9 +77,7 @@ def begin(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
     call(stages, stage.RESET, (state, network, settings, batch.options, mask, low, high))
     _observe(stages, batch, mask, low, high)
     rewards, terminated, truncated = batch.unused
-    _evaluate(
-        stages, batch, batch.neutral, rewards, terminated, truncated, r.first_info, low, high
-    )
+    _evaluate(stages, batch, batch.neutral, rewards, terminated, truncated, r.first_info, low, high)
 
 
 @recipe
@@ -125,7 +116,7 @@ def _evaluate(  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@kernel
+@bare_kernel
 def work_off(stages, batch, mask, what, tickets, size):  # type: ignore[no-untyped-def]
     """Take ranges of `size` environments until none is left, as several threads do at once.
 
@@ -137,7 +128,15 @@ def work_off(stages, batch, mask, what, tickets, size):  # type: ignore[no-untyp
         if low >= num_envs:
             break
         high = min(low + size, num_envs)
-        if what == RESET:
-            begin(stages, batch, mask, low, high)
-        else:
-            decide(stages, batch, low, high, what == STEP)
+        begins, anew = mask, what == RESET
+        if what != RESET:
+            decide(stages, batch, low, high)
+            begins = batch.result.done
+            if what == STEP:
+                for env in range(low, high):
+                    if begins[env]:
+                        anew = True
+                        for k in range(batch.seen.shape[1]):
+                            batch.kept[env, k] = batch.seen[env, k]
+        if anew:  # in one place: what is written into a kernel twice is compiled twice
+            begin(stages, batch, begins, low, high)

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-
 from numba.core import config as numba_config
 
 from drive_rl.simulator import decision, dynamics, random, tracing
@@ -319,8 +318,13 @@ class Simulator:
                 own = batch._replace(settings=settings, options=options)
             if what == decision.RESET:
                 decision.begin(self._stages, own, mask, low, high)
-            else:
-                decision.decide(self._stages, own, low, high, what == decision.STEP)
+                return
+            decision.decide(self._stages, own, low, high)
+            r = own.result
+            if what == decision.STEP and r.done[low:high].any():
+                for env in (low + np.flatnonzero(r.done[low:high])).tolist():
+                    r.final_observations[env] = r.observations[env]
+                decision.begin(self._stages, own, r.done, low, high)
 
         self._each_chunk(work)
 
@@ -339,6 +343,10 @@ class Simulator:
             everyone=self._all,
             unused=self._unused,
             result=self.result,
+            seen=self.result.observations.reshape(self.num_envs, -1) if self._compiles else None,
+            kept=self.result.final_observations.reshape(self.num_envs, -1)
+            if self._compiles
+            else None,
         )
 
     def _table(self) -> stage.Table:
@@ -362,7 +370,9 @@ class Simulator:
         table[stage.RESET] = scene.reset
         return table
 
-    def _look(self, state: State, network: Any, settings: Any, sight: Any, mask: Any, *rest: Any) -> None:
+    def _look(
+        self, state: State, network: Any, settings: Any, sight: Any, mask: Any, *rest: Any
+    ) -> None:
         """The observer's turn, called as an observation is."""
         _, low, high = rest
         assert self.observer is not None
@@ -493,7 +503,7 @@ class Simulator:
 
 def _rehearse(batch: Batch, stages: stage.Table) -> None:
     """All stages once, with what they will be called with, for no environment."""
-    decision.decide(stages, batch, 0, 0, autoreset=False)
+    decision.decide(stages, batch, 0, 0)
     decision.begin(stages, batch, batch.everyone, 0, 0)
 
 

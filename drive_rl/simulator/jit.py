@@ -104,14 +104,19 @@ def merged(function: Function) -> Function:
 
 
 def recipe(function: Function) -> Function:
-    """A function that stays Python for Python, and is compiled where a kernel calls it."""
-    result: Function = register_jitable(**OPTIONS)(function)
+    """A function that stays Python for Python, and is written into each kernel that calls it."""
+    result: Function = register_jitable(inline="always", **OPTIONS)(function)
     return result
 
 
-def kernel(function: Function) -> Function:
+def bare_kernel(function: Function) -> Function:
+    """A `kernel` that needs no memory: one that goes through many arrays compiles much sooner."""
+    return kernel(function, _nrt=False)
+
+
+def kernel(function: Function, **options: Any) -> Function:
     """Compile an entry point: called from Python, without the GIL, and cached on disk."""
-    compiled: Any = numba.njit(**OPTIONS)(function)
+    compiled: Any = numba.njit(**OPTIONS, **options)(function)
     cache.attach(compiled)
     result: Function = compiled
     return result

@@ -17,7 +17,8 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin
 
 # The rows of a table of stages: see `decision` for what each is called with
 ACT, PASS_TIME, RUN, OBSERVE, EVALUATE, DESCRIBE, EVALUATE_AGENTS = range(7)
@@ -70,48 +71,59 @@ def _number_of(argument_types: Sequence[Any]) -> int:
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:7], "little")
 
 
-@overload(has)
-def _has(stages, which):  # type: ignore[no-untyped-def]
-    return lambda stages, which: stages[which, 0] != 0
+# What `has` and `call` are in compiled code: instructions in place, not functions of their own,
+# each of which would be compiled for itself and again in its caller.
 
 
-@overload(call)
-def _call(stages, which, arguments):  # type: ignore[no-untyped-def]
-    def call(stages, which, arguments):  # type: ignore[no-untyped-def]
-        if stages[which, 0] != 0:
-            _jump(stages[which, 0], stages[which, 1], arguments)
-
-    return call
+@infer_global(has)
+class _Has(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        stages, which = args
+        return signature(types.boolean, stages, types.unliteral(which))
 
 
-@intrinsic
-def _jump(typing_context, address, number, arguments):  # type: ignore[no-untyped-def]
-    """Call what was compiled for arguments of these types and lies at an address."""
-    argument_types = tuple(map(types.unliteral, arguments.types))
+@lower_builtin(has, types.Array, types.Integer)  # type: ignore[untyped-decorator]
+def _lower_has(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    address, _ = _entry(context, builder, sig, args)
+    return builder.icmp_signed("!=", address, address.type(0))
 
-    def build(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        target, expected, packed = values
-        convention = context.call_conv
-        differs = builder.icmp_signed("!=", expected, expected.type(_number_of(argument_types)))
-        with cgutils.if_unlikely(builder, differs):
+
+@infer_global(call)
+class _Call(AbstractTemplate):  # type: ignore[misc]
+    def generic(self, args: Any, kws: Any) -> Any:
+        stages, which, arguments = args
+        return signature(types.none, stages, types.unliteral(which), types.unliteral(arguments))
+
+
+@lower_builtin(call, types.Array, types.Integer, types.BaseTuple)  # type: ignore[untyped-decorator]
+def _lower_call(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Jump to a stage, if it is there, and was compiled for arguments of these types."""
+    argument_types = tuple(sig.args[2].types)
+    address, number = _entry(context, builder, sig, args)
+    convention = context.call_conv
+    with cgutils.if_likely(builder, builder.icmp_signed("!=", address, address.type(0))):
+        expected = number.type(_number_of(argument_types))
+        with cgutils.if_unlikely(builder, builder.icmp_signed("!=", number, expected)):
             message = "a stage was compiled for other arguments"
             convention.return_user_exc(builder, TypeError, (message,))
         function_type = convention.get_function_type(types.none, argument_types)
-        function = builder.inttoptr(target, function_type.as_pointer())
-        unpacked = [
-            context.cast(builder, builder.extract_value(packed, k), given, expected_type)
-            for k, (given, expected_type) in enumerate(
-                zip(arguments.types, argument_types, strict=True)
-            )
-        ]
+        function = builder.inttoptr(address, function_type.as_pointer())
         status, _ = convention.call_function(
-            builder, function, types.none, argument_types, unpacked
+            builder, function, types.none, argument_types, cgutils.unpack_tuple(builder, args[2])
         )
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
-        return context.get_dummy_value()
+    return context.get_dummy_value()
 
-    return types.none(address, number, arguments), build
+
+def _entry(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, Any]:
+    """The row of a compiled table: (address, number of the types)."""
+    table = context.make_array(sig.args[0])(context, builder, args[0])
+    row = context.cast(builder, args[1], sig.args[1], types.intp)
+    first = builder.mul(row, row.type(2))
+    second = builder.add(first, row.type(1))
+    address, number = (builder.load(builder.gep(table.data, [k])) for k in (first, second))
+    return address, number
 
 
 @intrinsic
@@ -123,5 +135,3 @@ def take(typing_context, tickets, amount):  # type: ignore[no-untyped-def]
         return builder.atomic_rmw("add", array.data, values[1], "acq_rel")
 
     return types.int64(tickets, types.int64), build
-
-

@@ -135,7 +135,7 @@ def populate(state, network, settings, options, mask, low, high):  # type: ignor
 
 @kernel
 def reset(state, network, settings, options, mask, low, high):  # type: ignore[no-untyped-def]
-    """IntersectionEnv._make_vehicles, after three seconds of traffic: a challenger, and the agents."""
+    """IntersectionEnv._make_vehicles after 3 s of traffic: a challenger and the agents."""
     for env in range(low, high):
         if mask[env]:
             road = road_of(state, env)
