@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -90,22 +93,24 @@ class VideoFile:
             picture = _fitted(picture, self._size)
         picture = picture[: self._size[0], : self._size[1]]
         try:
-            self._writer.append_data(np.ascontiguousarray(picture))
+            with _uninterrupted():
+                self._writer.append_data(np.ascontiguousarray(picture))
+                self.frames += 1
         except (OSError, RuntimeError) as error:
             self.discard()
             raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
-        self.frames += 1
 
     def close(self) -> bool:
         """Finish the video and put it in its place; False where there was no frame."""
         if self._writer is None:
             return False
         try:
-            self._writer.close()
-            self._writer = None
-            if not self._unfinished.stat().st_size:
-                raise OSError("the encoder wrote nothing")
-            os.replace(self._unfinished, self.path)
+            with _uninterrupted():
+                self._writer.close()
+                self._writer = None
+                if not self._unfinished.stat().st_size:
+                    raise OSError("the encoder wrote nothing")
+                os.replace(self._unfinished, self.path)
         except (OSError, RuntimeError) as error:
             self.discard()
             raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
@@ -151,6 +156,27 @@ class VideoFile:
             )
         except (OSError, RuntimeError, ImportError) as error:
             raise DriveRLError(f"cannot write video {str(self.path)!r}: {_first(error)}") from error
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C and SIGTERM back until the end of the block, and lets them act then.
+
+    imageio kills its encoder where one arrives within a write, and the file is then no video. Only
+    the main thread gets signals; elsewhere there is nothing to hold back.
+    """
+    before: dict[int, Any] = {}
+    arrived: list[int] = []
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, lambda which, _: arrived.append(which))
+        yield
+    finally:
+        for held, handler in before.items():
+            signal.signal(held, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def _fitted(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:

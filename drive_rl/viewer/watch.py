@@ -282,8 +282,7 @@ def _without_window(show: _Show, video: Path | None, picture: Path | None) -> Wa
             if video is None:
                 _run_to_the_end(controller)
             else:
-                videos.append(video)
-                _record(controller, screen, surface, video)
+                _record(controller, screen, surface, video, videos)
     except KeyboardInterrupt as error:
         raise _interrupted(error, videos) from None
     finally:
@@ -299,12 +298,19 @@ def _run_to_the_end(controller: Controller) -> None:
         controller.tick(1.0)
 
 
-def _record(controller: Controller, screen: Screen, surface: pygame.Surface, video: Path) -> None:
-    with VideoFile(video, VIDEO_FRAMES_PER_SECOND) as file:
-        while not controller.closed:
-            screen.draw(surface, controller)
-            file.add(to_frame(surface))
-            controller.tick(1.0 / VIDEO_FRAMES_PER_SECOND)
+def _record(
+    controller: Controller, screen: Screen, surface: pygame.Surface, video: Path, saved: list[Path]
+) -> None:
+    file = VideoFile(video, VIDEO_FRAMES_PER_SECOND)
+    try:
+        with file:
+            while not controller.closed:
+                screen.draw(surface, controller)
+                file.add(to_frame(surface))
+                controller.tick(1.0 / VIDEO_FRAMES_PER_SECOND)
+    finally:
+        if file.frames:
+            saved.append(video)
 
 
 def _watched(controller: Controller, pictures: list[Path], videos: list[Path]) -> Watched:

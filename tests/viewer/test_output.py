@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 import imageio.v3 as iio
 import numpy as np
@@ -62,6 +64,21 @@ def test_an_interruption_keeps_what_was_recorded(tmp_path):
             video.add(frame)
         raise KeyboardInterrupt
     assert len(iio.imread(path)) == 3
+
+
+def test_an_interruption_within_a_write_waits_for_its_end(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (8, 1080, 1920, 4), dtype=np.uint8)
+    path = tmp_path / "out.mp4"
+    for attempt in range(3):
+        with pytest.raises(KeyboardInterrupt), VideoFile(path) as video:  # noqa: PT012
+            video.add(noise[0])
+            timer = threading.Timer(0.1 + 0.05 * attempt, signal.raise_signal, (signal.SIGINT,))
+            timer.start()
+            for _ in range(1_000):  # far longer than the timer: most of it is writing
+                for frame in noise:
+                    video.add(frame)
+        assert len(iio.imread(path)) == video.frames
+        assert os.listdir(tmp_path) == ["out.mp4"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
