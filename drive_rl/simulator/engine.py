@@ -304,7 +304,7 @@ class Simulator:
         if self._compiles:
             if self._addresses is None:
                 self._addresses = stage.addresses(self._stages, partial(_rehearse, batch))
-            size = max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
+            size = self._share()
             tickets = np.zeros(1, np.int64)
             arguments = (self._addresses, batch, mask, what, tickets, size)
             threads = min(self.num_threads, -(-self.num_envs // size))
@@ -387,7 +387,7 @@ class Simulator:
 
     def _each_chunk(self, work: Callable[[int, int], None]) -> None:
         """Run `work` over ranges of environments, on the simulator's threads."""
-        size = 1 if self._own else min(CHUNK, -(-self.num_envs // self.num_threads))
+        size = 1 if self._own else self._share()
         starts = range(0, self.num_envs, size)
         if self.num_threads == 1 or len(starts) == 1:
             for low in starts:
@@ -400,6 +400,10 @@ class Simulator:
                 work(low, min(low + size, self.num_envs))
 
         self._on_threads(self.num_threads, drain, waiting)
+
+    def _share(self) -> int:
+        """Environments that a thread takes at once."""
+        return max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
 
     def _on_threads(
         self, count: int, work: Callable[[], None], waiting: Iterator[int] = iter(())
