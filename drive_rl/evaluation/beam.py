@@ -17,17 +17,24 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Beam:
-    """Keeps the best drives so far, decision by decision, each with every action tried on it."""
+    """Keeps the best drives so far, decision by decision, each with every action tried on it.
+
+    Args:
+        choices: what may be done at a decision, (num_actions, num_agents): with several agents,
+            their joint actions.
+        neutral: the row of `choices` that does nothing.
+    """
 
     def __init__(
         self,
         simulator: Simulator,
         config: Mapping[str, Any],
         effort: Effort,
-        num_actions: int,
+        choices: FloatArray,
         neutral: int,
     ) -> None:
         self.simulator, self.config, self.effort = simulator, config, effort
+        self.choices, num_actions = choices, len(choices)
         # Of equals the first is taken: doing nothing
         others = [action for action in range(num_actions) if action != neutral]
         self.actions = np.array([neutral, *others])
@@ -39,13 +46,13 @@ class Beam:
         """There is nothing to forget."""
 
     def plan(self, seeds: IntArray) -> tuple[FloatArray, FloatArray]:
-        """First actions, (num_envs, 1), and the value of each action, (num_envs, num_actions)."""
+        """First actions, (num_envs, num_agents), and each one's value, (num_envs, num_actions)."""
         count = self.simulator.num_envs
         slots = np.arange(count)
         parts = [self._search(slots[at : at + self.group]) for at in range(0, count, self.group)]
         values = np.concatenate(parts)
         preferred = np.argmax(values[:, self.actions], axis=1)
-        return self.actions[preferred][:, None].astype(np.float64), values
+        return self.choices[self.actions[preferred]], values
 
     def _search(self, slots: IntArray) -> FloatArray:
         """The value of each action in some environments, (n, num_actions)."""
@@ -61,7 +68,7 @@ class Beam:
             owner, rows = np.repeat(owner, num_actions), np.repeat(rows, num_actions)
             total = np.repeat(total, num_actions)
             first = np.repeat(first, num_actions) if depth else actions
-            rewards, ending = self.futures.branch(rows, actions[:, None, None].astype(np.float64))
+            rewards, ending = self.futures.branch(rows, self.choices[actions][:, :, None])
             total = total + rewards
             found.note(owner, first, total, rewards, ending, depth + 1)
             going = np.flatnonzero(ending == GOING_ON)

@@ -20,7 +20,11 @@ IntArray = npt.NDArray[np.int64]
 
 
 class CrossEntropy:
-    """The cross-entropy method over continuous actions: knots, each held for some decisions."""
+    """The cross-entropy method over continuous actions: knots, each held for some decisions.
+
+    Args:
+        neutral: what does nothing, (num_agents, action_size).
+    """
 
     BLIND = 0.5
     """Spread of the first round, as a share of half the action's range."""
@@ -31,8 +35,8 @@ class CrossEntropy:
         self, simulator: Simulator, config: Mapping[str, Any], effort: Effort, neutral: FloatArray
     ) -> None:
         self.simulator, self.config, self.effort = simulator, config, effort
-        self.neutral = neutral
-        self.size = len(neutral)
+        self.neutral = neutral.reshape(-1)
+        self.shape, self.size = neutral.shape, neutral.size
         self.group = min(simulator.num_envs, max(1, AT_ONCE // max(effort.rounds)))
         self.futures = Futures(simulator, config, max(effort.rounds) * self.group)
         self.plans = np.zeros((simulator.num_envs, effort.horizon, self.size))
@@ -43,7 +47,7 @@ class CrossEntropy:
         self.planned_at[slots] = -1
 
     def plan(self, seeds: IntArray) -> tuple[FloatArray, FloatArray]:
-        """First actions, (num_envs, action_size); actions that cannot be counted have no values."""
+        """First actions, (num_envs, num_agents * action_size); uncountable ones have no values."""
         count = self.simulator.num_envs
         for at in range(0, count, self.group):
             slots = np.arange(at, min(at + self.group, count))
@@ -69,7 +73,7 @@ class CrossEntropy:
                     best = np.argsort(-worth[i], kind="stable")[: effort.elites]
                     fresh[i] = self._near(stream, size, tried[i, best])
             outcome = self.futures.drive(
-                np.repeat(slots, size), fresh.reshape(n * size, effort.horizon, 1, self.size)
+                np.repeat(slots, size), fresh.reshape(n * size, effort.horizon, *self.shape)
             )
             tried = np.concatenate([tried, fresh], axis=1)
             worth = np.concatenate([worth, self._worth(outcome, left, size)], axis=1)

@@ -20,8 +20,9 @@ from drive_rl.simulator.observations import observation_dtype, observation_of
 from drive_rl.simulator.scenes import scene_of
 from drive_rl.simulator.state import Capacity, State, allocate
 
-CHUNK = 64  # environments that a thread takes at once, at most, where stages are Python
-SHARES = 8  # that each thread's environments are taken in, where they are compiled
+CHUNK = 64  # environments that a thread takes at once, at most
+SHARES = 8  # that each thread's environments are taken in: the last to end is not long alone
+WORTH = 16  # environments that are worth the calls, where stages are Python
 
 
 class Info(NamedTuple):
@@ -387,7 +388,8 @@ class Simulator:
 
     def _each_chunk(self, work: Callable[[int, int], None]) -> None:
         """Run `work` over ranges of environments, on the simulator's threads."""
-        size = 1 if self._own else self._share()
+        even = -(-self.num_envs // self.num_threads)
+        size = 1 if self._own else min(even, max(WORTH, self._share()))
         starts = range(0, self.num_envs, size)
         if self.num_threads == 1 or len(starts) == 1:
             for low in starts:

@@ -108,18 +108,22 @@ class Futures:
         return self._model.result.rewards[:count].copy(), self._ending[:count].copy()
 
     def fingerprints(self, count: int) -> Any:
-        """A number for where the (first) agent of each of the first rows is, (count,) u8.
+        """A number for where the agents of each of the first rows are, (count,) u8.
 
         Branches that differ in it differ; those that agree began alike and are the same.
         """
-        state = self._model.state
-        agents = np.asarray(state.agents)[:count, 0]
-        agents = np.asarray(state.vehicles)[np.arange(count), agents]
         marks = np.zeros(count, np.uint64)
-        for field in ("x", "y", "heading", "speed", "target_speed", "target_lane"):
-            bits = np.ascontiguousarray(agents[field]).view(np.uint64)
-            marks = (marks ^ (bits >> np.uint64(29)) ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+        for agent in self._agents(slice(count)).T:
+            for field in ("x", "y", "heading", "speed", "target_speed", "target_lane"):
+                bits = np.ascontiguousarray(agent[field]).view(np.uint64)
+                marks = (marks ^ (bits >> np.uint64(29)) ^ bits) * np.uint64(0x9E3779B97F4A7C15)
         return marks
+
+    def _agents(self, rows: slice) -> Any:
+        """The vehicles that are driven, (rows, num_agents) VEHICLE_DTYPE."""
+        state = self._model.state
+        places = np.asarray(state.agents)[rows]
+        return np.take_along_axis(np.asarray(state.vehicles)[rows], places, axis=1)
 
     def _each(self, count: int, work: Callable[[int, int], None]) -> None:
         """Run `work` over ranges of the first rows, on threads."""
@@ -146,7 +150,8 @@ class Futures:
             low, high,
         )  # fmt: skip
         rows = slice(low, high)
-        failed = r.terminated[rows] & (r.info.crashed[rows] | ~r.info.on_road[rows])
+        crashed = self._agents(rows)["crashed"].any(axis=1)
+        failed = r.terminated[rows] & (crashed | ~r.info.on_road[rows])
         self._ending[rows] = np.where(failed, FAILED, np.where(r.done[rows], ENDED, GOING_ON))
         if hasattr(model.scene, "after_observing"):
             model.scene.after_observing(

@@ -140,12 +140,41 @@ def test_it_drives_fast_and_far_among_traffic():
     assert driven.returns.mean() > 28.5
 
 
+def test_several_agents_are_planned_for_together():
+    def mean_return(policy):
+        envs = made("intersection-multi-agent-v0", 4)
+        return drive(policy, envs, episodes=4, seed=0).returns.mean()
+
+    assert mean_return(Planner(effort=BRIEF)) > mean_return(make_baseline("idle")) + 1.0
+
+
+def test_a_crash_of_any_agent_is_foreseen_as_one():
+    n = 64
+    envs = made("intersection-multi-agent-v0", n)
+    simulator = envs.simulator
+    envs.reset(seed=0)
+    futures = Futures(simulator, envs.config, n)
+    foreseen = futures.drive(np.arange(n), np.full((n, 8, 2, 1), 2.0))
+    over, only_the_second = np.zeros(n, bool), 0
+    for _ in range(8):
+        done = simulator.step(np.full((n, 2), 2.0), autoreset=False).done
+        agents = np.take_along_axis(
+            np.asarray(simulator.state.vehicles), np.asarray(simulator.state.agents), axis=1
+        )
+        crashed, fresh = agents["crashed"], done & ~over
+        assert ((foreseen.ending == FAILED) == crashed.any(axis=1))[fresh].all()
+        only_the_second += (fresh & ~crashed[:, 0] & crashed[:, 1]).sum()
+        over |= done
+    assert only_the_second
+
+
 def test_it_says_what_it_needs():
     envs = make_vec("highway-fast-v0", 1, engine="reference")
     with pytest.raises(UsageError, match="needs the compiled engine"):
         make_baseline("planner").bind(envs)
     envs.close()
-    with pytest.raises(UsageError, match="plans for one agent"):
-        make_baseline("planner").bind(made("intersection-multi-agent-v0", 1))
+    crowd = made("intersection-multi-agent-v0", 1, config={"controlled_vehicles": 5})
+    with pytest.raises(UsageError, match="5 agents have 243 of them, more than 125"):
+        make_baseline("planner").bind(crowd)
     with pytest.raises(UsageError, match="plans for environments"):
         make_baseline("planner", "highway-fast-v0").predict(np.zeros((2, 5, 5), np.float32))
