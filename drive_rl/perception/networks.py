@@ -70,15 +70,16 @@ class Encoder(nn.Module):
         widths = [flat, *([spec.hidden] if spec.hidden else []), spec.features]
         self.head = nn.Sequential()
         for before, after in itertools.pairwise(widths):
-            self.head.extend([nn.Linear(before, after), nn.ReLU()])
+            self.head.extend([nn.Linear(before, after), nn.ReLU(inplace=True)])
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features, (B, features), of stacks (B, stack * channels, H, W) of 0 to 255."""
         seen = frames[:, -self.depth :, self._rows].float()  # (B, frames * channels, h, W)
-        repeats = self.spec.frames
-        mean, std = self.mean.repeat(repeats), self.std.repeat(repeats)
-        seen = (seen - mean[:, None, None]) / std[:, None, None]
         seen = seen.contiguous(memory_format=torch.channels_last)
+        repeats = self.spec.frames
+        scale = 1.0 / self.std.repeat(repeats)[:, None, None]
+        level = -self.mean.repeat(repeats)[:, None, None] * scale
+        seen = torch.addcmul(level, seen, scale)  # (seen - mean) / std, in one pass
         features: Tensor = self.head(self.body(seen))  # (B, features)
         return features
 
@@ -158,9 +159,10 @@ class _BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = torch.relu(self.first_norm(self.first(x)))
+        # In place: pages that each new array needs took a sixth of a small network's time
+        inner = torch.relu_(self.first_norm(self.first(x)))
         inner = self.second_norm(self.second(inner))
-        return torch.relu(inner + self.shortcut(x))
+        return torch.relu_(inner.add_(self.shortcut(x)))
 
 
 class _Foveated(nn.Module):
@@ -210,7 +212,7 @@ def _stages(
     layers: list[nn.Module] = [
         nn.Conv2d(seen[0], stem, kernel, stem_stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(stem),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     ]
     depth = stem
     for stage, width in enumerate(widths):
