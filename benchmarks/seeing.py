@@ -31,7 +31,10 @@ SCENE = "highway-perception-v0"  # highway-v0's traffic, seen by highway-camera-
 SEED = 0  # of the episodes; training's begin at a million
 AS_BEHIND_AN_ENCODER = {"agent.network": {"kind": "mlp", "hidden": [128, 128]}}
 UNFROZEN = {"env.config.perception": {"encoder": "road", "frozen": False}}
+# Frames in rollouts and replay, and an encoder that is trained on and should not be lost at once
 SMALL = {"agent.num_envs": 32, "agent.n_steps": 64, "agent.batch_size": 512}
+SMALL_REPLAY = {"agent.num_envs": 8, "agent.buffer_size": 20_000, "agent.batch_size": 64}
+GENTLY = {"agent.learning_rate": {"start": 3.0e-4, "end": 1.0e-5, "kind": "linear"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +65,15 @@ TOLD = {"agent.observation": {"type": "Kinematics"}, **AS_BEHIND_AN_ENCODER}
 ROWS = {
     "told": Row("PPO, Kinematics", "highway-v0", "ppo", 150_000, TOLD),
     "frozen": Row("PPO, frozen encoder", SCENE, "ppo", 150_000),
-    "fine-tuned": Row("PPO, encoder trained on", SCENE, "ppo", 20_000, {**UNFROZEN, **SMALL}),
+    "fine-tuned": Row(
+        "PPO, encoder trained on", SCENE, "ppo", 20_000, {**UNFROZEN, **SMALL, **GENTLY}
+    ),
     "end-to-end": Row("PPO, end to end (NatureCNN)", "highway-camera-v0", "ppo", 20_000),
     "dqn-told": Row("DQN, Kinematics", "highway-v0", "dqn", 50_000, TOLD),
     "dqn-frozen": Row("DQN, frozen encoder", SCENE, "dqn", 50_000),
+    "dqn-fine-tuned": Row(
+        "DQN, encoder trained on", SCENE, "dqn", 10_000, {**UNFROZEN, **SMALL_REPLAY, **GENTLY}
+    ),
     "dqn-end-to-end": Row("DQN, end to end (NatureCNN)", "highway-camera-v0", "dqn", 10_000),
 }
 
