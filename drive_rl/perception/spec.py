@@ -94,6 +94,7 @@ class PerceptionSpec(Spec):
         learning_rate: at its highest; it rises over `warmup` steps and falls on a cosine.
         augment: of supervised training, and of one view; views of VICReg and contrast use
             `view_augment`.
+        mirror: share of the stacks that are mirrored with their labels, in supervised training.
         time_shift: decisions between the two views of a self-supervised pair, at most.
         projector: width of the layers between features and a self-supervised loss.
         grid_weight, self_weight: of the grids' loss and of VICReg's, beside the affordances'.
@@ -111,6 +112,7 @@ class PerceptionSpec(Spec):
     max_grad_norm: Positive = 1.0
     augment: AugmentSpec = AugmentSpec()
     view_augment: AugmentSpec = AugmentSpec(shift=4, crop=0.1, color=0.4, convolution=0.2)
+    mirror: Fraction = 0.0
     time_shift: int = Field(default=1, ge=0, le=16)
     projector: Count = 512
     grid_weight: NotNegative = 0.5

@@ -27,6 +27,7 @@ from drive_rl.perception.augment import augmented
 from drive_rl.perception.dataset import DataSet
 from drive_rl.perception.heads import Heads, affordance_loss, grid_loss
 from drive_rl.perception.labels import as_tensors
+from drive_rl.perception.mirror import check_mirror, mirrored_labels, mirrored_stacks
 from drive_rl.perception.networks import Encoder, count_operations, count_parameters
 from drive_rl.perception.objectives import contrastive_loss, make_projector, vicreg_loss
 from drive_rl.perception.spec import AugmentSpec, PerceptionSpec
@@ -39,7 +40,7 @@ from drive_rl.perception.weights import (
     read_run,
     save_encoder,
 )
-from drive_rl.presets import validated
+from drive_rl.presets import EnvironmentSpec, validated
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import choose_device
 from drive_rl.training.checkpoint import Checkpoint
@@ -93,6 +94,8 @@ class PerceptionRun:
         self.path, self.spec, self.data, self.seed, self.device = path, spec, data, seed, device
         self.step = 0
         self.earlier_steps = 0
+        if spec.mirror:
+            check_mirror(validated(EnvironmentSpec, data.about["environment"], "environment"))
         self.split = data.split("train")
         self.labels = {k: torch.from_numpy(v) for k, v in as_tensors(self.split.labels).items()}
         self.rows = self._known_rows()
@@ -137,9 +140,12 @@ class PerceptionRun:
         total: Tensor | float = 0.0
         if spec.objective in ("supervised", "both"):
             rows = random.choice(self.rows, spec.batch_size)
-            features = self._features(rows, spec.augment, chance)
-            raw = self.learner.heads(features)
             labels = {k: v[rows].to(self.device) for k, v in self.labels.items()}
+            chosen = None
+            if spec.mirror:
+                chosen = (torch.rand(len(rows), generator=chance) < spec.mirror).to(self.device)
+                labels = mirrored_labels(labels, chosen)
+            raw = self.learner.heads(self._features(rows, spec.augment, chance, chosen))
             affordances, grids = affordance_loss(raw, labels), grid_loss(raw, labels)
             total = total + affordances + spec.grid_weight * grids
             figures |= {"affordances": float(affordances.detach()), "grids": float(grids.detach())}
@@ -169,10 +175,22 @@ class PerceptionRun:
         self.step += 1
         return {"loss": float(total.detach()), **figures}
 
-    def _features(self, rows: Any, augment: AugmentSpec, chance: torch.Generator) -> Tensor:
-        """Features of augmented stacks; of the newest frames alone, as far as they are seen."""
+    def _features(
+        self,
+        rows: Any,
+        augment: AugmentSpec,
+        chance: torch.Generator,
+        mirror: Tensor | None = None,
+    ) -> Tensor:
+        """Features of augmented stacks; of the newest frames alone, as far as they are seen.
+
+        Args:
+            mirror: which of them are mirrored, (B,); None for none.
+        """
         stacks = self.split.stacks(rows, self.spec.encoder.frames)
         seen = torch.from_numpy(stacks).to(self.device)
+        if mirror is not None:
+            seen = mirrored_stacks(seen, mirror)
         seen = augmented(seen, augment, self.data.channels, chance)
         cuda = self.device.type == "cuda"
         # bfloat16 has the exponents of float32: no loss needs scaling

@@ -14,10 +14,13 @@ from drive_rl.perception import training
 from drive_rl.perception.augment import augmented
 from drive_rl.perception.dataset import DataSet
 from drive_rl.perception.evaluate import evaluate_encoder
+from drive_rl.perception.labels import as_tensors
+from drive_rl.perception.mirror import check_mirror, mirrored_labels
 from drive_rl.perception.probe import FIGURES, probe_encoders
 from drive_rl.perception.report import write_report
 from drive_rl.perception.spec import AugmentSpec
 from drive_rl.perception.weights import load_encoder, save_encoder
+from drive_rl.presets import load_environment
 from drive_rl.training.checkpoint import read_checkpoint
 from drive_rl.training.progress import Quiet
 from tests.perception.roads import make_data, tiny_environment, tiny_spec
@@ -30,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 
 @pytest.fixture(scope="module")
 def run(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _trained(data, tmp_path_factory.mktemp("runs") / "run", objective="both")
+    return _trained(data, tmp_path_factory.mktemp("runs") / "run", objective="both", mirror=0.5)
 
 
 def _trained(data: DataSet, out: Path, **changes: object) -> Path:
@@ -54,12 +57,37 @@ def test_a_killed_training_resumes_to_the_same_weights(
 
     monkeypatch.setattr(training.PerceptionRun, "train_step", dying)
     with pytest.raises(RuntimeError, match="killed"):
-        _trained(data, tmp_path / "run", objective="both")
+        _trained(data, tmp_path / "run", objective="both", mirror=0.5)
     monkeypatch.undo()
     training.resume(tmp_path / "run", progress=Quiet())
     resumed = _weights(tmp_path / "run")
     for name, value in _weights(run).items():
         assert torch.equal(value, resumed[name]), name
+
+
+def test_what_is_mirrored_twice_is_as_it_was_and_once_is_the_other_way_round(data: DataSet) -> None:
+    split = data.split("train")
+    labels = {k: torch.from_numpy(v) for k, v in as_tensors(split.labels[:20]).items()}
+    chosen = torch.arange(20) % 2 == 0
+    once = mirrored_labels(labels, chosen)
+    twice = mirrored_labels(once, chosen)
+    for name, value in labels.items():
+        assert torch.equal(twice[name], value), name
+        assert torch.equal(once[name][~chosen], value[~chosen]), name
+    own = once["offsets"].gather(1, once["lane"][:, None])[:, 0]
+    assert torch.allclose(own, once["lateral_offset"])
+    assert torch.equal(once["lateral_offset"][chosen], -labels["lateral_offset"][chosen])
+    ahead = once["gap_ahead"].gather(1, once["lane"][:, None])[:, 0]
+    assert torch.equal(ahead, labels["front_gap"])  # one's own lane is one's own lane
+    assert not torch.equal(once["drivable"][chosen], labels["drivable"][chosen])
+
+
+def test_a_camera_beside_the_middle_has_no_mirror(tmp_path: Path) -> None:
+    spec = tiny_environment()
+    beside = {**spec.config["observation"], "position": [0.4, 0.5, 1.7]}
+    check_mirror(spec)
+    with pytest.raises(UsageError, match="beside the vehicle's middle"):
+        check_mirror(load_environment(spec, {"observation": beside}))
 
 
 @pytest.mark.parametrize("objective", ["supervised", "vicreg", "contrastive"])
