@@ -49,7 +49,7 @@ EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
 LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
-LATER_AGENT_SETTINGS = {"start": None}
+LATER_AGENT_SETTINGS = {"start": None, "curriculum": []}
 SHOWN = ("return", "crash_rate", "speed", "success_rate")
 
 

@@ -118,6 +118,18 @@ class NetworkSpec(Spec):
     encoder: str | None = None
 
 
+class Lesson(Spec):
+    """A part of the training in a scene that is easier, or that shows what the real one hides.
+
+    Attributes:
+        until: share of the training after which it is over.
+        config: highway-env configuration on top of the environment's, such as less traffic.
+    """
+
+    until: Annotated[Fraction, Field(gt=0, lt=1)]
+    config: dict[str, Any]
+
+
 class _CommonAgentSpec(Spec):
     """What PPO and DQN share.
 
@@ -129,6 +141,7 @@ class _CommonAgentSpec(Spec):
         observation: taken where the environment's configuration names none; None keeps the scene's.
         start: a shipped policy, a run or a checkpoint whose weights training begins with, as the
             last lesson of a curriculum does; None begins with nothing.
+        curriculum: lessons before the environment itself, one after the other; none as a rule.
         checkpoint_interval: environment steps between checkpoints.
         evaluation_episodes: episodes of the evaluation at the end.
     """
@@ -143,6 +156,7 @@ class _CommonAgentSpec(Spec):
     network: NetworkSpec = NetworkSpec()
     observation: dict[str, Any] | None = None
     start: str | None = None
+    curriculum: list[Lesson] = []
     checkpoint_interval: Count
     evaluation_episodes: Count = 100
 
@@ -393,7 +407,25 @@ def resolve_run(
         if key.startswith("env."):
             _apply_override(tree, key, value)
     tree["env"]["config"] = check_config(tree["env"]["base"], tree["env"]["config"])
-    return validated(RunSpec, tree)
+    spec = validated(RunSpec, tree)
+    _check_curriculum(spec)
+    return spec
+
+
+def _check_curriculum(spec: RunSpec) -> None:
+    before = 0.0
+    for number, lesson in enumerate(spec.agent.curriculum):
+        where = f"agent.curriculum[{number}]"
+        if lesson.until <= before:
+            raise UsageError(f"{where}.until {lesson.until} is not after {before}, the one before")
+        for key in ("observation", "action"):
+            if key in lesson.config:
+                raise UsageError(f"{where}.config {key!r}: a network knows no others than its own")
+        try:
+            check_config(spec.env.base, lesson.config)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+        before = lesson.until
 
 
 _CLOSING_ASKED_FOR = ("agent.network", "agent.network.closing")

@@ -58,6 +58,28 @@ class SB3VecEnv(VecEnv):
         self._speed_sum = np.zeros(self.num_envs)
         self._start_time = time.time()
 
+    def replace(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+        """Go on with another vector environment of as many, and close this; `reset` comes next.
+
+        Raises:
+            UsageError: as `check_spaces`.
+        """
+        self.check_spaces(vector_env)
+        self.vector_env.close()
+        self.vector_env = vector_env
+
+    def check_spaces(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+        """See that another vector environment looks the same to an agent.
+
+        Raises:
+            UsageError: its observations or actions differ.
+        """
+        ours = self.observation_space, self.action_space
+        theirs = vector_env.single_observation_space, vector_env.single_action_space
+        for what, own, other in zip(("observations", "actions"), ours, theirs, strict=True):
+            if own != other:
+                raise UsageError(f"a lesson's {what} are {other}, the first one's {own}")
+
     def reset(self) -> Any:
         """Reset all; with the seed of `seed()` where one was given."""
         seed = self._seeds[0]

@@ -78,6 +78,7 @@ def fine_tune(
     settings = own.agent.model_dump(mode="json", exclude={"algo", "observation"})
     settings.pop("teacher", None)  # it has learned from that one already
     settings.pop("start")  # and this one is where it starts now
+    settings.pop("curriculum")  # those lessons it has had
     kept = [f"agent.{name}={json.dumps(value)}" for name, value in settings.items()]
     if num_envs is not None:
         kept.append(f"agent.num_envs={num_envs}")

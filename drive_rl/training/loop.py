@@ -22,6 +22,7 @@ from drive_rl.errors import DriveRLError
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import follow_schedules
 from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.curriculum import Curriculum
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.progress import ProgressDisplay
 from drive_rl.training.run import Run
@@ -48,6 +49,8 @@ class TrainingLoop(BaseCallback):
     Args:
         run: whose folder is written to.
         env: the training's environment.
+        curriculum: its lessons.
+        first_seed: of the training's first episode.
         log, display, stop: where figures go, and what may ask to stop.
         statistics: of the checkpoint that is resumed; empty for a new run.
     """
@@ -56,6 +59,8 @@ class TrainingLoop(BaseCallback):
         self,
         run: Run,
         env: SB3VecEnv,
+        curriculum: Curriculum,
+        first_seed: int,
         log: MetricsLog,
         display: ProgressDisplay,
         stop: StopRequest,
@@ -64,6 +69,8 @@ class TrainingLoop(BaseCallback):
         super().__init__()
         self._run = run
         self._env = env
+        self._curriculum = curriculum
+        self._first_seed = first_seed
         self._log = log
         self._display = display
         self._stop = stop
@@ -105,6 +112,7 @@ class TrainingLoop(BaseCallback):
         if self._in_iteration:
             self._end_iteration()
         self._in_iteration = True
+        self._change_lesson()
         follow_schedules(self.model, self._run.spec.agent)
         if isinstance(self.model, PPO) or self._stop.signal_number is not None:
             self._snapshot = self._captured()
@@ -155,6 +163,14 @@ class TrainingLoop(BaseCallback):
             infos[index]["TimeLimit.truncated"] = False
 
     # --- between iterations -------------------------------------------------------------------
+
+    def _change_lesson(self) -> None:
+        if not self._curriculum.go_on(self.model, self._env, self._first_seed):
+            return
+        # Returns of an easier scene are no measure for those of the next one.
+        self._window.forget()
+        if self._best is not None:
+            self._best["full"] = False
 
     def _end_iteration(self, final: bool = False) -> None:
         step = self.model.num_timesteps
@@ -252,6 +268,7 @@ class TrainingLoop(BaseCallback):
             "window": self._window.to_data(),
             "best": self._best,
             "elapsed": self._elapsed(),
+            "lesson": self._curriculum.lesson,
         }
         return capture(self.model, self._env, statistics)
 

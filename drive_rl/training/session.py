@@ -14,7 +14,6 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import DriveRLError, Interrupted, UsageError
 from drive_rl.presets import PPOSpec, RunSpec
@@ -27,6 +26,7 @@ from drive_rl.training.algorithms import (
     follow_schedules,
 )
 from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.curriculum import Curriculum
 from drive_rl.training.finetune import FROM, start_from, starting_point
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.lock import RunLock
@@ -85,10 +85,12 @@ def train_run(
     device = choose_device(spec.device)
     if start is None and spec.agent.start is not None:
         start = starting_point(spec.agent.start)
-    with _environment(spec) as env:
-        spec = resolved(spec, env)
+    curriculum = Curriculum(spec)
+    with _environment(curriculum) as env:
+        spec = curriculum.spec = resolved(spec, env)
         check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)
         check_teachable(spec, env.vector_env)
+        curriculum.check(env)
         threads = spec.num_threads or default_threads(spec.agent.network.kind)
         with torch_threads(threads):
             model = build_algorithm(spec, env, device)
@@ -97,7 +99,7 @@ def train_run(
                 details[FROM] = start_from(model, start)
             run = Run.create(path, spec, env.observation_space, env.action_space, details)
             with RunLock(run.path):
-                _learn(run, model, env, None, display)
+                _learn(run, model, env, curriculum, None, display)
     return evaluated(run) if evaluate else run
 
 
@@ -138,7 +140,9 @@ def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay)
     _warn_of_differences(run, device)
     recorded = run.details.get("torch_threads")
     threads = recorded if isinstance(recorded, int) and recorded > 0 else torch.get_num_threads()
-    with _environment(spec) as env, torch_threads(threads):
+    lesson = 0 if checkpoint is None else checkpoint.state["statistics"].get("lesson", 0)
+    curriculum = Curriculum(spec, lesson)
+    with _environment(curriculum) as env, torch_threads(threads):
         if (env.observation_space, env.action_space) != (run.observation_space, run.action_space):
             raise DriveRLError(
                 f"{run.path}: {spec.env.id} has other observations or actions here than when the "
@@ -150,21 +154,23 @@ def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay)
             remove_metrics(run.path)
             if FROM in run.details:
                 start_from(model, run.details[FROM]["path"])
-        _learn(run, model, env, checkpoint, display)
+        _learn(run, model, env, curriculum, checkpoint, display)
 
 
 def _learn(
     run: Run,
     model: BaseAlgorithm,
     env: SB3VecEnv,
+    curriculum: Curriculum,
     checkpoint: Checkpoint | None,
     display: ProgressDisplay,
 ) -> None:
     """Train from the beginning or from `checkpoint` to the end."""
     agent = run.spec.agent
     checkpoints.sweep(run.checkpoints)
+    first_seed = environment_seed(run.spec.seed)
     if checkpoint is None:
-        env.seed(environment_seed(run.spec.seed))
+        env.seed(first_seed)
         statistics = {}
     else:
         statistics = restore(model, env, checkpoint)
@@ -172,7 +178,7 @@ def _learn(
         log = MetricsLog(run, model.num_timesteps)
         closing.callback(log.close)
         closing.callback(display.close)
-        loop = TrainingLoop(run, env, log, display, stop, statistics)
+        loop = TrainingLoop(run, env, curriculum, first_seed, log, display, stop, statistics)
         display.start(
             f"{agent.algo} on {run.spec.env.id}: {env.num_envs} environments "
             f"({run.spec.engine} engine), {model.device} -> {run.path}",
@@ -257,19 +263,17 @@ def evaluated(run: Run) -> Run:
 
 
 @contextlib.contextmanager
-def _environment(spec: RunSpec) -> Iterator[SB3VecEnv]:
-    vector_env = make_vec(
-        spec.env, spec.agent.num_envs, engine=spec.engine, num_threads=spec.num_threads
-    )
+def _environment(curriculum: Curriculum) -> Iterator[SB3VecEnv]:
+    env = SB3VecEnv(curriculum.make_environment())
     try:
-        yield SB3VecEnv(vector_env)
+        yield env
     except BaseException:
         # An environment in the middle of a step, or without its workers, is not waited for.
         with contextlib.suppress(Exception):
-            vector_env.close(terminate=True)
+            env.vector_env.close(terminate=True)
         raise
     else:
-        vector_env.close()
+        env.vector_env.close()
 
 
 @contextlib.contextmanager

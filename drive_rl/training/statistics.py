@@ -57,6 +57,10 @@ class EpisodeWindow:
         """Whether as many episodes as fit have ended."""
         return len(self._episodes) == self._episodes.maxlen
 
+    def forget(self) -> None:
+        """Begin again, in another scene; episodes are counted on."""
+        self._episodes.clear()
+
     def add(self, infos: list[dict[str, Any]], dones: NDArray[np.bool_]) -> None:
         """Take in the episodes that ended in a step."""
         for index in np.flatnonzero(dones):

@@ -39,6 +39,8 @@ COMMON = {
     "agent.network": {"kind": "auto", "hidden": [32, 32]},
     # Discounts that change, so that a resumed run has to find the right one again.
     "agent.gamma": {"start": 0.6, "end": 0.9, "until": 0.8},
+    # And a lesson that is over before half of it.
+    "agent.curriculum": [{"until": 0.4, "config": {"duration": 3}}],
     "agent.checkpoint_interval": 30,
     "agent.evaluation_episodes": 2,
 }

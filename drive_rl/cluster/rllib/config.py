@@ -47,13 +47,16 @@ def check_trainable(spec: RunSpec) -> PPOSpec:
     has_not = {
         "teacher": agent.teacher is not None,
         "start": agent.start is not None,
+        "curriculum": bool(agent.curriculum),
         "target_kl": agent.target_kl is not None,
         "normalize_advantage": not agent.normalize_advantage,
         "clip_range": isinstance(agent.clip_range, Schedule),
     }
     for name, wanted in has_not.items():
         if wanted:
-            fixed = {"normalize_advantage": "true", "clip_range": "0.2"}.get(name, "null")
+            fixed = {"normalize_advantage": "true", "clip_range": "0.2", "curriculum": "[]"}.get(
+                name, "null"
+            )
             raise UsageError(
                 f"agent.{name} {getattr(agent, name)!r}: RLlib's PPO cannot do that; "
                 f"set agent.{name}={fixed}, or leave out --trainer rllib"
