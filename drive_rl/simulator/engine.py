@@ -20,9 +20,8 @@ from drive_rl.simulator.observations import observation_dtype, observation_of
 from drive_rl.simulator.scenes import scene_of
 from drive_rl.simulator.state import Capacity, State, allocate
 
-CHUNK = 64  # environments that a thread takes at once, at most
-SHARES = 8  # that each thread's environments are taken in: the last to end is not long alone
-WORTH = 16  # environments that are worth the calls, where stages are Python
+CHUNK = 64  # environments that a thread takes at once, at most, where stages are compiled
+SHARES = 8  # that each thread's environments are taken in then: the last to end is not long alone
 
 
 class Info(NamedTuple):
@@ -305,7 +304,7 @@ class Simulator:
         if self._compiles:
             if self._addresses is None:
                 self._addresses = stage.addresses(self._stages, partial(_rehearse, batch))
-            size = self._share()
+            size = max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
             tickets = np.zeros(1, np.int64)
             arguments = (self._addresses, batch, mask, what, tickets, size)
             threads = min(self.num_threads, -(-self.num_envs // size))
@@ -387,9 +386,11 @@ class Simulator:
             self._vary(low, self.traffic.begin(low))
 
     def _each_chunk(self, work: Callable[[int, int], None]) -> None:
-        """Run `work` over ranges of environments, on the simulator's threads."""
-        even = -(-self.num_envs // self.num_threads)
-        size = 1 if self._own else min(even, max(WORTH, self._share()))
+        """Run `work` over ranges of environments, on the simulator's threads.
+
+        A range for each thread: the calls of Python's stages cost more than a late end.
+        """
+        size = 1 if self._own else -(-self.num_envs // self.num_threads)
         starts = range(0, self.num_envs, size)
         if self.num_threads == 1 or len(starts) == 1:
             for low in starts:
@@ -403,10 +404,6 @@ class Simulator:
 
         self._on_threads(self.num_threads, drain, waiting)
 
-    def _share(self) -> int:
-        """Environments that a thread takes at once."""
-        return max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
-
     def _on_threads(
         self, count: int, work: Callable[[], None], waiting: Iterator[int] = iter(())
     ) -> None:
@@ -415,12 +412,16 @@ class Simulator:
         After a failure, nothing more of `waiting` is begun.
         """
         jobs: list[Future[None]] = []
+        # A thread says that it is done before it lets go of what it did. That must not hold the
+        # arrays of observations: who finds them in use allocates others.
+        held = [work]
         try:
             for _ in range(count - 1):
-                jobs.append(self._threads().submit(work))
+                jobs.append(self._threads().submit(lambda: held[0]()))
             work()
         finally:
             _settle(jobs, waiting)
+            held.clear()
 
     def _threads(self) -> ThreadPoolExecutor:
         """The simulator's threads; new ones after a fork, which does not carry threads over."""
