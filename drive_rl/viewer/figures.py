@@ -216,7 +216,7 @@ def figures(
     thought, taken = moment.thought, following
     if thought is None and moment.index > 0:  # the end: what led there stays on the screen
         thought, taken = moments[moment.index - 1].thought, moment
-    title, choices = _choices(thought, taken, names)
+    title, choices = choices_of(thought, taken, names)
     past = moments[: moment.index + 1]
     return Figures(
         policy=ride.episode.name,
@@ -266,15 +266,25 @@ def _shown_terms(moment: Moment, following: Moment | None, config: Mapping[str, 
     return shown
 
 
-def _choices(
+def choices_of(
     thought: Thought | None, following: Moment | None, names: list[str]
 ) -> tuple[str, tuple[Choice, ...]]:
+    """A title, and the rows of what might be done.
+
+    Args:
+        thought: of the policy at a moment.
+        following: the moment after it, which says what was done; None if nothing has been yet.
+        names: of the actions; of one agent, where there are several.
+    """
     if thought is None or not names:
         return "Action", ()
-    done = thought.action if following is None else following.action
-    if isinstance(thought.action, tuple) or np.ndim(thought.action):
-        return "Action", _continuous(thought.action, done, names)
-    own, chosen = int(thought.action), int(done)
+    wanted = thought.action
+    done = wanted if following is None else following.action
+    if isinstance(wanted, tuple):  # several agents: the first one's is shown
+        wanted, done = wanted[0], done[0]
+    if np.ndim(wanted):
+        return "Action", _continuous(done, names)
+    own, chosen = int(wanted), int(done)
     labels = [name.replace("_", " ").capitalize() for name in names]
     title, texts = "Action", [""] * len(names)
     amounts: list[float | None] = [None] * len(names)
@@ -299,9 +309,7 @@ def _choices(
     )
 
 
-def _continuous(action: Any, done: Any, names: list[str]) -> tuple[Choice, ...]:
-    if isinstance(action, tuple):  # several agents: the first one's is shown
-        action, done = action[0], done[0]
+def _continuous(done: Any, names: list[str]) -> tuple[Choice, ...]:
     amounts = np.asarray(done, dtype=np.float64).reshape(-1)
     return tuple(
         Choice(name.capitalize(), float(np.clip(amount, -1, 1)), f"{amount:+.2f}", True, True, True)

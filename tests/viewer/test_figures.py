@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from drive_rl.environments.scene import Kind
-from drive_rl.viewer.figures import gap_ahead
+from drive_rl.viewer.episode import Thought
+from drive_rl.viewer.figures import choices_of, gap_ahead
 
 from .conftest import make_scene
 
@@ -65,3 +66,14 @@ def test_a_wall_across_the_road_is_as_near_as_its_face():
         speeds=[10.0, 0.0],
     )
     assert gap_ahead(scene).distance == pytest.approx(30.0 - 0.5 - 2.5)
+
+
+def test_of_several_agents_the_first_ones_choice_is_shown():
+    names = ["SLOWER", "IDLE", "FASTER"]
+    title, choices = choices_of(Thought((np.int64(2), np.int64(0))), None, names)
+    assert title == "Action"
+    assert [(each.label, each.by_policy, each.done) for each in choices] == [
+        ("Slower", False, False),
+        ("Idle", False, False),
+        ("Faster", True, True),
+    ]
