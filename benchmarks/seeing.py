@@ -55,7 +55,8 @@ class Row:
         """Where its figures are kept: name, and a digest of the settings and of the encoder."""
         tree = self.spec().model_dump(mode="json", exclude={"engine", "device", "num_threads"})
         # A setting that is added to agents later, and not set, makes no other cell
-        tree["agent"] = {key: value for key, value in tree["agent"].items() if value is not None}
+        agent = tree["agent"].items()
+        tree["agent"] = {key: value for key, value in agent if value not in (None, [])}
         eyes = load_encoder(DEFAULT).made if "perception" in tree["env"]["config"] else None
         text = json.dumps([tree, episodes, SEED, eyes], sort_keys=True)
         return RESULTS / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
