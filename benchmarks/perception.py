@@ -62,11 +62,11 @@ def scores(frames: int) -> list[str]:
     made = weights.made
     return [
         "",
-        f"Written by `python -m benchmarks.perception --write`. The encoder `{DEFAULT}`: "
-        f"{count_parameters(encoder):,} parameters, {count_operations(encoder) / 1e6:.1f} million "
-        f"multiplications a stack, {made['objective']}, {made['steps']:,} steps, the last "
-        f"of them on {made['frames']:,} frames. highway-camera-v0, {frames:,} frames of "
-        "each split.",
+        f"Written by `python -m benchmarks.perception --frames {frames} --write`. The encoder "
+        f"`{DEFAULT}`: {count_parameters(encoder):,} parameters, "
+        f"{count_operations(encoder) / 1e6:.1f} million multiplications a stack, "
+        f"{made['objective']}, {made['steps']:,} steps, the last of them on {made['frames']:,} "
+        f"frames. highway-camera-v0, {frames:,} frames of each split.",
         "",
         *_markdown(table_of(found.document)),
         "",
