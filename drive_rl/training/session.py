@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,10 +291,18 @@ def torch_threads(count: int) -> Iterator[None]:
 @contextlib.contextmanager
 def explained_disk(run: Run) -> Iterator[None]:
     """A full disk as one clear line."""
+    tell = threading.excepthook
+
+    def tell_others(failure: threading.ExceptHookArgs) -> None:
+        # TensorBoard's thread met it first; its next call from this one raises it here.
+        if not _is_full(failure.exc_value):
+            tell(failure)
+
+    threading.excepthook = tell_others
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not _is_full(error):
             raise
         steps = run.steps()
         kept = f"checkpoint {steps[-1]} is whole" if steps else "there is no checkpoint yet"
@@ -301,6 +310,12 @@ def explained_disk(run: Run) -> Iterator[None]:
             f"{run.path}: no space left on the disk; stopped, {kept}; make room, then "
             f"`drive-rl resume {run.path}`"
         ) from error
+    finally:
+        threading.excepthook = tell
+
+
+def _is_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_SPACE
 
 
 def environment_seed(seed: int) -> int:
