@@ -45,6 +45,9 @@ class DamagedCheckpoint(DriveRLError):
     """A checkpoint that is not what was once written: truncated, changed, incomplete."""
 
 
+_ONLINE, _TARGET = "q_net.", "q_net_target."  # the parameters of a DQN's two networks
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """All that a run needs to continue from `step` as if it had never stopped.
@@ -218,7 +221,7 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
     policy = tensors(POLICY)
     step = int(manifest["step"])
     if policy_only:
-        return Checkpoint(step, policy)
+        return Checkpoint(step, _with_target(policy))
     return Checkpoint(
         step,
         policy,
@@ -227,6 +230,21 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
         arrays(ENVIRONMENT),
         arrays(REPLAY) if REPLAY in files else {},
     )
+
+
+def without_target(policy: Tensors) -> Tensors:
+    """A DQN's weights without those of its target network, which only learning needs."""
+    return {name: value for name, value in policy.items() if not name.startswith(_TARGET)}
+
+
+def _with_target(policy: Tensors) -> Tensors:
+    """Where the target network was left out, it is as it has just been brought up to date."""
+    own = {
+        _TARGET + name.removeprefix(_ONLINE): value
+        for name, value in policy.items()
+        if name.startswith(_ONLINE)
+    }
+    return own | policy
 
 
 def newest_whole(

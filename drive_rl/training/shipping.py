@@ -1,11 +1,13 @@
 """Reference policies: runs reduced to what driving takes, to travel with drive-rl.
 
 A shipped policy is a run folder like any other, with its run.yaml and the weights of one
-checkpoint; what only resuming needs (moments, environments, random states) is left out.
+checkpoint; what only learning needs (moments, environments, random states, a DQN's target network)
+is left out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -42,6 +44,8 @@ def ship(run: Run, place: Path) -> int:
     folder = place / "checkpoints"
     folder.mkdir(parents=True)
     (place / RUN_FILE).write_text(text, encoding="utf-8")
+    weights = checkpoints.without_target(checkpoint.policy)
+    checkpoint = dataclasses.replace(checkpoint, policy=weights)
     checkpoints.write_checkpoint(folder, checkpoint, policy_only=True)
     (folder / "last").write_text(f"{checkpoint.step}\n", encoding="utf-8")
     return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())

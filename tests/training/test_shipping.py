@@ -31,6 +31,8 @@ def test_a_shipped_policy_acts_as_its_run_does(
     assert policy.step == max(run.steps())
     files = {file.name for file in (tmp_path / "shipped").rglob("*") if file.is_file()}
     assert files == {"run.yaml", "last", "manifest.json", "policy.safetensors"}
+    weights = next((tmp_path / "shipped").rglob("policy.safetensors"))
+    assert b"q_net_target" not in weights.read_bytes()  # which driving has no use for
 
 
 def test_the_shipped_policies_are_small() -> None:
