@@ -69,8 +69,9 @@ def frames(view: str, size: int, num_envs: int, threads: int, seconds: float) ->
 
     def work() -> None:
         simulator.observer.advance()
-        simulator._each_chunk(
-            lambda low, high: simulator.observer.observe(simulator.state, everywhere, low, high)
+        simulator._each_share(
+            num_envs,
+            lambda low, high: simulator.observer.observe(simulator.state, everywhere, low, high),
         )
 
     wall, cpu = rate(work, num_envs, seconds)

@@ -78,7 +78,7 @@ class SB3VecEnv(VecEnv):
         theirs = vector_env.single_observation_space, vector_env.single_action_space
         for what, own, other in zip(("observations", "actions"), ours, theirs, strict=True):
             if own != other:
-                raise UsageError(f"a lesson's {what} are {other}, the first one's {own}")
+                raise UsageError(f"another environment's {what} are {other}, not {own} as here")
 
     def reset(self) -> Any:
         """Reset all; with the seed of `seed()` where one was given."""

@@ -326,7 +326,7 @@ class Simulator:
                     r.final_observations[env] = r.observations[env]
                 decision.begin(self._stages, own, r.done, low, high)
 
-        self._each_chunk(work)
+        self._each_share(self.num_envs, work)
 
     def _batch(self) -> Batch:
         return Batch(
@@ -385,22 +385,22 @@ class Simulator:
         if self.traffic is not None and mask[low]:
             self._vary(low, self.traffic.begin(low))
 
-    def _each_chunk(self, work: Callable[[int, int], None]) -> None:
-        """Run `work` over ranges of environments, on the simulator's threads.
+    def _each_share(self, count: int, work: Callable[[int, int], None]) -> None:
+        """Run `work` over ranges of the first `count` environments, on the simulator's threads.
 
         A range for each thread: the calls of Python's stages cost more than a late end.
         """
-        size = 1 if self._own else -(-self.num_envs // self.num_threads)
-        starts = range(0, self.num_envs, size)
+        size = 1 if self._own else max(1, -(-count // self.num_threads))
+        starts = range(0, count, size)
         if self.num_threads == 1 or len(starts) == 1:
             for low in starts:
-                work(low, min(low + size, self.num_envs))
+                work(low, min(low + size, count))
             return
         waiting = iter(starts)
 
         def drain() -> None:
             for low in waiting:  # an iterator over a range hands out each start once
-                work(low, min(low + size, self.num_envs))
+                work(low, min(low + size, count))
 
         self._on_threads(self.num_threads, drain, waiting)
 

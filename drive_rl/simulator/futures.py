@@ -6,7 +6,7 @@ will appear (vehicles at an intersection) appears in the copy, and the original 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ class Futures:
                         return
                     self._model.copy_state(rows, np.arange(low, low + len(alive)))
 
-        self._each(count, work)
+        self._model._each_share(count, work)
         return outcome
 
     def start(self, environments: Any) -> None:
@@ -104,7 +104,7 @@ class Futures:
         count = len(rows)
         self._model.copy_state(rows, np.arange(count))
         self._model._actions[:count] = actions
-        self._each(count, self._decide)
+        self._model._each_share(count, self._decide)
         return self._model.result.rewards[:count].copy(), self._ending[:count].copy()
 
     def fingerprints(self, count: int) -> Any:
@@ -124,15 +124,6 @@ class Futures:
         state = self._model.state
         places = np.asarray(state.agents)[rows]
         return np.take_along_axis(np.asarray(state.vehicles)[rows], places, axis=1)
-
-    def _each(self, count: int, work: Callable[[int, int], None]) -> None:
-        """Run `work` over ranges of the first rows, on threads."""
-
-        def clipped(low: int, high: int) -> None:
-            if low < count:
-                work(low, min(high, count))
-
-        self._model._each_chunk(clipped)
 
     def _decide(self, low: int, high: int) -> None:
         """The recipe of a decision without observing; `_ending` says what has ended."""

@@ -36,6 +36,7 @@ OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 ENVIRONMENT = "environment.npz"
 REPLAY = "replay.npz"
+_ONLINE, _TARGET = "q_net.", "q_net_target."  # the parameters of a DQN's two networks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Tensors = dict[str, torch.Tensor]
@@ -43,9 +44,6 @@ Tensors = dict[str, torch.Tensor]
 
 class DamagedCheckpoint(DriveRLError):
     """A checkpoint that is not what was once written: truncated, changed, incomplete."""
-
-
-_ONLINE, _TARGET = "q_net.", "q_net_target."  # the parameters of a DQN's two networks
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
+from drive_rl.errors import UsageError
 from drive_rl.presets import RunSpec, load_environment
 
 SEEDS_BETWEEN = 10**6
@@ -47,7 +48,10 @@ class Curriculum:
         for lesson in range(1, len(self.spec.agent.curriculum) + 1):
             one = self._made(lesson, 1)
             one.close()
-            env.check_spaces(one)
+            try:
+                env.check_spaces(one)
+            except UsageError as error:
+                raise UsageError(f"agent.curriculum: after lesson {lesson}, {error}") from None
 
     def _made(self, lesson: int, num_envs: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
         spec, lessons = self.spec, self.spec.agent.curriculum
@@ -55,19 +59,21 @@ class Curriculum:
         scene = load_environment(spec.env, changes)
         return make_vec(scene, num_envs, engine=spec.engine, num_threads=spec.num_threads)
 
-    def go_on(self, model: BaseAlgorithm, env: SB3VecEnv, first_seed: int) -> bool:
-        """Begin the lesson whose turn it is at the model's step; False if it is under way.
-
-        Args:
-            first_seed: of the first lesson's first episode.
-        """
+    def go_on(self, model: BaseAlgorithm, env: SB3VecEnv) -> bool:
+        """Begin the lesson whose turn it is at the model's step; False if it is under way."""
         progress = model.num_timesteps / self.spec.agent.steps
         due = sum(progress >= lesson.until for lesson in self.spec.agent.curriculum)
         if due == self.lesson:
             return False
         self.lesson = due
         env.replace(self.make_environment())
-        env.seed(first_seed + due * SEEDS_BETWEEN)
+        env.seed(environment_seed(self.spec.seed) + due * SEEDS_BETWEEN)
         model._last_obs = env.reset()
         model._last_episode_starts = np.ones(env.num_envs, np.bool_)
         return True
+
+
+def environment_seed(seed: int) -> int:
+    """Where the training's episodes start: far from the small seeds that evaluations use."""
+    drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    return 10**6 + drawn % 10**9

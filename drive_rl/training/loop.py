@@ -50,7 +50,6 @@ class TrainingLoop(BaseCallback):
         run: whose folder is written to.
         env: the training's environment.
         curriculum: its lessons.
-        first_seed: of the training's first episode.
         log, display, stop: where figures go, and what may ask to stop.
         statistics: of the checkpoint that is resumed; empty for a new run.
     """
@@ -60,7 +59,6 @@ class TrainingLoop(BaseCallback):
         run: Run,
         env: SB3VecEnv,
         curriculum: Curriculum,
-        first_seed: int,
         log: MetricsLog,
         display: ProgressDisplay,
         stop: StopRequest,
@@ -70,7 +68,6 @@ class TrainingLoop(BaseCallback):
         self._run = run
         self._env = env
         self._curriculum = curriculum
-        self._first_seed = first_seed
         self._log = log
         self._display = display
         self._stop = stop
@@ -165,7 +162,7 @@ class TrainingLoop(BaseCallback):
     # --- between iterations -------------------------------------------------------------------
 
     def _change_lesson(self) -> None:
-        if not self._curriculum.go_on(self.model, self._env, self._first_seed):
+        if not self._curriculum.go_on(self.model, self._env):
             return
         # Returns of an easier scene are no measure for those of the next one.
         self._window.forget()

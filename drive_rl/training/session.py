@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -27,7 +26,7 @@ from drive_rl.training.algorithms import (
     follow_schedules,
 )
 from drive_rl.training.checkpoint import Checkpoint
-from drive_rl.training.curriculum import Curriculum
+from drive_rl.training.curriculum import Curriculum, environment_seed
 from drive_rl.training.finetune import FROM, start_from, starting_point
 from drive_rl.training.interrupts import StopNow, StopRequest
 from drive_rl.training.lock import RunLock
@@ -169,9 +168,8 @@ def _learn(
     """Train from the beginning or from `checkpoint` to the end."""
     agent = run.spec.agent
     checkpoints.sweep(run.checkpoints)
-    first_seed = environment_seed(run.spec.seed)
     if checkpoint is None:
-        env.seed(first_seed)
+        env.seed(environment_seed(run.spec.seed))
         statistics = {}
     else:
         statistics = restore(model, env, checkpoint)
@@ -179,7 +177,7 @@ def _learn(
         log = MetricsLog(run, model.num_timesteps)
         closing.callback(log.close)
         closing.callback(display.close)
-        loop = TrainingLoop(run, env, curriculum, first_seed, log, display, stop, statistics)
+        loop = TrainingLoop(run, env, curriculum, log, display, stop, statistics)
         display.start(
             f"{agent.algo} on {run.spec.env.id}: {env.num_envs} environments "
             f"({run.spec.engine} engine), {model.device} -> {run.path}",
@@ -316,12 +314,6 @@ def explained_disk(run: Run) -> Iterator[None]:
 
 def _is_full(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in _NO_SPACE
-
-
-def environment_seed(seed: int) -> int:
-    """Where the training's episodes start: far from the small seeds that evaluations use."""
-    drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    return 10**6 + drawn % 10**9
 
 
 def resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:

@@ -36,6 +36,19 @@ def test_the_best_of_a_lesson_is_not_the_best_of_the_scene(tmp_path: Path) -> No
     assert int((run.checkpoints / "best").read_text()) > 64
 
 
+def test_a_lesson_that_looks_otherwise_is_refused_before_the_run_has_a_folder(
+    tmp_path: Path,
+) -> None:
+    spec = small_spec(
+        "ppo",
+        observation={"type": "TimeToCollision", "horizon": 10},
+        curriculum=curriculum((0.5, {"policy_frequency": 2})),
+    )
+    with pytest.raises(UsageError, match=r"^agent.curriculum: after lesson 1, .* observations"):
+        train_run(spec, tmp_path / "run", progress=Quiet(), evaluate=False)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("lessons", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -54,9 +55,7 @@ def check_trainable(spec: RunSpec) -> PPOSpec:
     }
     for name, wanted in has_not.items():
         if wanted:
-            fixed = {"normalize_advantage": "true", "clip_range": "0.2", "curriculum": "[]"}.get(
-                name, "null"
-            )
+            fixed = json.dumps(PPOSpec.model_fields[name].default)
             raise UsageError(
                 f"agent.{name} {getattr(agent, name)!r}: RLlib's PPO cannot do that; "
                 f"set agent.{name}={fixed}, or leave out --trainer rllib"

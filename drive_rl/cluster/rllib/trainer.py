@@ -26,13 +26,13 @@ from drive_rl.presets import RunSpec
 from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import check_spaces, choose_device, default_threads
 from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.training.curriculum import environment_seed
 from drive_rl.training.interrupts import StopRequest
 from drive_rl.training.lock import RunLock
 from drive_rl.training.loop import Diverged
 from drive_rl.training.progress import ProgressDisplay, default_progress
 from drive_rl.training.run import TRAINER, Run, check_available, default_path, provenance
 from drive_rl.training.session import (
-    environment_seed,
     evaluated,
     explained_disk,
     resolved,
