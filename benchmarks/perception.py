@@ -28,7 +28,7 @@ from drive_rl.perception.report import table_of
 from drive_rl.perception.weights import DEFAULT, load_encoder, save_encoder
 from drive_rl.perception.wrapper import Perception
 from drive_rl.presets import load_environment, resolve_run
-from drive_rl.training.progress import Quiet
+from drive_rl.runs.progress import Quiet
 from drive_rl.training.session import train_run
 
 ENVIRONMENT = "highway-perception-v0"

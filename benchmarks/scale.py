@@ -196,7 +196,7 @@ def _done(pool: LocalPool, tasks: list[Any], root: Path) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    from drive_rl.training.run import read_metrics
+    from drive_rl.runs.metrics import read_metrics
 
     return read_metrics(path)
 

@@ -21,8 +21,8 @@ from benchmarks.written import write_between
 from drive_rl.evaluation import evaluate
 from drive_rl.perception.weights import DEFAULT, load_encoder
 from drive_rl.presets import RunSpec, load_environment, resolve_run
+from drive_rl.runs.progress import default_progress
 from drive_rl.training import Run, resume
-from drive_rl.training.progress import default_progress
 from drive_rl.training.session import train_run
 
 RESULTS = Path(__file__).parent / "results" / "seeing"

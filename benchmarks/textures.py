@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.errors import Diverged, DriveRLError, UsageError
 from drive_rl.textures import adversarial
 from drive_rl.textures.banks import Bank, load_bank
 from drive_rl.textures.features import default_name
@@ -81,7 +81,7 @@ def ablation(
             else:
                 spec = load_spec("roadgan", overrides)
                 adversarial.train(Path(data), run, spec, seed=seed, device="cpu")
-        except adversarial.Diverged as error:
+        except Diverged as error:
             failure = str(error)
         result = {"loss": loss, "attention": attention, "seed": seed, "failure": failure}
         result["features"] = features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -31,6 +32,10 @@ class Interrupted(DriveRLError):
         self.exit_code = 128 + signal_number
 
 
+class Diverged(DriveRLError):
+    """A loss or a weight is no longer a finite number."""
+
+
 def nearest(value: str, known: Iterable[str]) -> str | None:
     """The entry of `known` that `value` most resembles, or None where nothing is close."""
     candidates = list(known)
@@ -51,3 +56,8 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> UsageError:
     else:
         hint = "known: " + ", ".join(sorted(candidates))
     return UsageError(f"unknown {kind} {value!r}; {hint}")
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    print(f"drive-rl: {message}", file=sys.stderr, flush=True)

@@ -20,10 +20,10 @@ from benchmarks.generalization import page
 from benchmarks.generalization.cells import ARMS, compute, compute_teacher, file_of
 from benchmarks.generalization.surfaces import prepare_study
 from drive_rl.errors import DriveRLError, Interrupted
+from drive_rl.runs.checkpoint import steps_in
 from drive_rl.textures import adversarial
 from drive_rl.textures.spec import load_spec
 from drive_rl.textures.weights import load_weights
-from drive_rl.training.checkpoint import steps_in
 
 GAN_STEPS = 1_500  # from the weights that ship
 OF_THE_GAN = ("gan", "half", "untrained")

@@ -173,7 +173,7 @@ def folder_lock(root: Path) -> Any:
     Raises:
         DriveRLError: on entering, where another process is at work there.
     """
-    from drive_rl.training.lock import RunLock
+    from drive_rl.runs.lock import RunLock
 
     class FolderLock(RunLock):
         def __enter__(self) -> RunLock:

@@ -63,7 +63,7 @@ class LocalPool:
 
     def run(self, tasks: Sequence[RunTask | ShardTask], root: Path, told: Told) -> list[Event]:
         """See `Pool`."""
-        from drive_rl.training.interrupts import StopRequest
+        from drive_rl.runs.interrupts import StopRequest
 
         waiting = [(task, 1) for task in tasks]
         running: list[_Process] = []

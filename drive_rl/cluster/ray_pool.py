@@ -45,7 +45,7 @@ class RayPool:
 
     def run(self, tasks: Sequence[RunTask | ShardTask], root: Path, told: Told) -> list[Event]:
         """See `pool.Pool`."""
-        from drive_rl.training.interrupts import StopRequest
+        from drive_rl.runs.interrupts import StopRequest
 
         place, expected = str(root.resolve()), _versions()
         waiting = {}
@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
 
 def _versions() -> dict[str, str]:
     """What must be the same on all nodes for results to be the same."""
-    from drive_rl.training.run import versions
+    from drive_rl.runs.provenance import versions
 
     kept = ("drive_rl", "torch", "numpy", "numba", "gymnasium", "highway_env", "stable_baselines3")
     return {"python": platform.python_version(), **{k: versions()[k] for k in kept}}

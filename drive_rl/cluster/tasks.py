@@ -57,9 +57,9 @@ class RunTask(Spec):
 
     def perform(self, root: Path) -> None:
         """Train, or go on where a former attempt ended."""
+        from drive_rl.runs.folder import RUN_FILE
+        from drive_rl.runs.progress import PlainLines
         from drive_rl.training import resume, train_run
-        from drive_rl.training.progress import PlainLines
-        from drive_rl.training.run import RUN_FILE
 
         folder = root / self.folder
         progress = PlainLines(_stderr())

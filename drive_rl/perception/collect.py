@@ -24,7 +24,7 @@ from drive_rl.evaluation.rollout import IntArray, drive
 from drive_rl.perception.dataset import SPLITS, Writer
 from drive_rl.perception.labels import Labeller
 from drive_rl.presets import EnvironmentSpec, load_environment
-from drive_rl.training.run import provenance
+from drive_rl.runs.provenance import provenance
 
 POLICIES = ("mixed", "random", "wander", "idle", "rule")
 SHARES = {"train": 0.8, "validation": 0.06, "test": 0.07, "held_out": 0.07}

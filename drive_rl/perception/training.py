@@ -22,7 +22,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from drive_rl.errors import DriveRLError, Interrupted, UsageError
+from drive_rl.errors import Diverged, DriveRLError, Interrupted, UsageError, warn
 from drive_rl.perception.augment import augmented
 from drive_rl.perception.dataset import DataSet
 from drive_rl.perception.heads import Heads, affordance_loss, grid_loss
@@ -41,28 +41,24 @@ from drive_rl.perception.weights import (
     save_encoder,
 )
 from drive_rl.presets import EnvironmentSpec, validated
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.algorithms import choose_device
-from drive_rl.training.checkpoint import Checkpoint
-from drive_rl.training.interrupts import StopRequest
-from drive_rl.training.lock import RunLock
-from drive_rl.training.progress import ProgressDisplay, default_progress
-from drive_rl.training.run import provenance, warn
-from drive_rl.training.snapshot import (
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.interrupts import StopRequest
+from drive_rl.runs.lock import RunLock
+from drive_rl.runs.metrics import MetricsLog, remove_metrics
+from drive_rl.runs.progress import ProgressDisplay, default_progress
+from drive_rl.runs.provenance import provenance
+from drive_rl.runs.tensors import (
+    choose_device,
     load_weights,
     optimizer_groups,
     optimizer_tensors,
     restore_optimizer,
 )
-from drive_rl.training.statistics import MetricsLog, remove_metrics
 
 METRICS_INTERVAL = 50  # steps
 KEPT_CHECKPOINTS = 2
 _DISPLAY_INTERVAL = 0.5  # s
-
-
-class Diverged(DriveRLError):
-    """The loss is no longer a finite number."""
 
 
 class Learner(nn.Module):

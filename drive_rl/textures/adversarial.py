@@ -24,8 +24,22 @@ import torch
 import yaml
 from torch import Tensor
 
-from drive_rl.errors import DriveRLError, Interrupted, UsageError
+from drive_rl.errors import Diverged, DriveRLError, Interrupted, UsageError, warn
 from drive_rl.presets import validated
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.interrupts import StopRequest
+from drive_rl.runs.lock import RunLock
+from drive_rl.runs.metrics import MetricsLog, remove_metrics
+from drive_rl.runs.progress import ProgressDisplay, default_progress
+from drive_rl.runs.provenance import provenance
+from drive_rl.runs.tensors import (
+    choose_device,
+    load_weights,
+    optimizer_groups,
+    optimizer_tensors,
+    restore_optimizer,
+)
 from drive_rl.textures.augment import Compositor, diff_augment, toned, turned
 from drive_rl.textures.losses import discriminator_loss, generator_loss, gradient_penalty
 from drive_rl.textures.networks import Discriminator, Generator, count_parameters
@@ -41,30 +55,12 @@ from drive_rl.textures.weights import (
     read_run,
     split_states,
 )
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.algorithms import choose_device
-from drive_rl.training.checkpoint import Checkpoint
-from drive_rl.training.interrupts import StopRequest
-from drive_rl.training.lock import RunLock
-from drive_rl.training.progress import ProgressDisplay, default_progress
-from drive_rl.training.run import provenance, warn
-from drive_rl.training.snapshot import (
-    load_weights,
-    optimizer_groups,
-    optimizer_tensors,
-    restore_optimizer,
-)
-from drive_rl.training.statistics import MetricsLog, remove_metrics
 
 METRICS_INTERVAL = 50  # steps
 KEPT_CHECKPOINTS = 2
 SHEET_COLUMNS = 8
 COLLAPSED = 0.15  # diversity, as a share of that of real crops, below which samples are too alike
 _DISPLAY_INTERVAL = 0.5  # s
-
-
-class Diverged(DriveRLError):
-    """A loss or a weight is no longer a finite number."""
 
 
 class GanRun:

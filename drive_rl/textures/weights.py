@@ -22,13 +22,12 @@ import yaml
 from torch import Tensor, nn
 
 from drive_rl.data import data_folder
-from drive_rl.errors import DriveRLError, UsageError, unknown
+from drive_rl.errors import DriveRLError, UsageError, unknown, warn
 from drive_rl.presets import validated
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.tensors import load_weights as load_checked
 from drive_rl.textures.networks import Discriminator, Generator
 from drive_rl.textures.spec import GanSpec
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.run import warn
-from drive_rl.training.snapshot import load_weights as load_checked
 
 SCHEMA = 1
 HEADER = "drive_rl_textures"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from drive_rl.presets import EnvironmentSpec, load_environment, resolve_run
+from drive_rl.runs.progress import ProgressDisplay, default_progress
 from drive_rl.training.policy import Policy, load_policy, shipped_policies
-from drive_rl.training.progress import ProgressDisplay, default_progress
 from drive_rl.training.run import Run
 from drive_rl.training.session import resume, train_run
 

@@ -67,25 +67,6 @@ class BatchedDQN(DQN):
         return actions, actions
 
 
-def choose_device(name: str) -> torch.device:
-    """The torch device for "auto", "cpu", "cuda" or "cuda:N".
-
-    Raises:
-        UsageError: not a device, or not one of this machine.
-    """
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and (kind != "cuda" or not index.isdecimal())):
-        raise UsageError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if kind == "auto":
-        return torch.device("cuda:0" if count else "cpu")
-    if kind == "cuda" and count == 0:
-        raise UsageError(f"device {name!r}: no CUDA device was found here; use --device cpu")
-    if kind == "cuda" and int(index or 0) >= count:
-        raise UsageError(f"device {name!r}: the last CUDA device here is cuda:{count - 1}")
-    return torch.device(f"cuda:{index or 0}" if kind == "cuda" else "cpu")
-
-
 def default_threads(network_kind: str) -> int:
     """Threads for torch: all cores that this process may use, but few for small networks."""
     if hasattr(os, "sched_getaffinity"):

@@ -17,9 +17,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.presets import EnvironmentSpec, load_environment, resolve_run
-from drive_rl.training.checkpoint import read_checkpoint
+from drive_rl.runs.checkpoint import read_checkpoint
+from drive_rl.runs.tensors import load_weights
 from drive_rl.training.run import Run
-from drive_rl.training.snapshot import load_weights
 
 if TYPE_CHECKING:
     from drive_rl.evaluation import Evaluation

@@ -18,24 +18,21 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from drive_rl.environments.sb3 import SB3VecEnv
-from drive_rl.errors import DriveRLError
-from drive_rl.training import checkpoint as checkpoints
+from drive_rl.errors import Diverged
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.interrupts import StopNow, StopRequest
+from drive_rl.runs.metrics import MetricsLog
+from drive_rl.runs.progress import ProgressDisplay
 from drive_rl.training.algorithms import follow_schedules
-from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.curriculum import Curriculum
-from drive_rl.training.interrupts import StopNow, StopRequest
-from drive_rl.training.progress import ProgressDisplay
 from drive_rl.training.run import Run
 from drive_rl.training.snapshot import capture
-from drive_rl.training.statistics import EpisodeWindow, MetricsLog, logged_figures
+from drive_rl.training.statistics import EpisodeWindow, logged_figures
 
 _KEPT_CHECKPOINTS = 3  # and the best
 _DQN_METRICS_LINES = 400  # at most, over a whole training
 _DISPLAY_INTERVAL = 0.5  # s
-
-
-class Diverged(DriveRLError):
-    """A loss or a weight is no longer a finite number."""
 
 
 class TrainingLoop(BaseCallback):

@@ -17,17 +17,18 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from drive_rl.data import data_folder
-from drive_rl.errors import DriveRLError, UsageError, unknown
+from drive_rl.errors import DriveRLError, UsageError, unknown, warn
 from drive_rl.presets import EnvironmentSpec, RunSpec, load_environment
-from drive_rl.training.algorithms import build_policy, choose_device
-from drive_rl.training.checkpoint import (
+from drive_rl.runs.checkpoint import (
     MANIFEST,
     Checkpoint,
     DamagedCheckpoint,
     read_checkpoint,
 )
-from drive_rl.training.run import RUN_FILE, Run, warn
-from drive_rl.training.snapshot import load_weights
+from drive_rl.runs.folder import RUN_FILE
+from drive_rl.runs.tensors import choose_device, load_weights
+from drive_rl.training.algorithms import build_policy
+from drive_rl.training.run import Run
 
 Observations: TypeAlias = NDArray[Any] | dict[str, NDArray[Any]]
 

@@ -1,54 +1,30 @@
-"""A training run on disk: its folder, run.yaml, metrics and checkpoints."""
+"""The training run of a policy on disk: its run.yaml, metrics and checkpoints."""
 
 from __future__ import annotations
 
-import json
-import platform
 import re
-import shlex
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from gymnasium import spaces
 
-from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.errors import DriveRLError, warn
 from drive_rl.presets import RunSpec
-from drive_rl.revision import git_revision
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.folder import CHECKPOINTS, make_folder, not_a_run, read_document
+from drive_rl.runs.metrics import METRICS_FILE, read_metrics
 from drive_rl.training.spaces import space_from_data, space_to_data
 
 if TYPE_CHECKING:
     from drive_rl.evaluation import Evaluation
     from drive_rl.training.policy import Policy
 
-SCHEMA = 1
-RUN_FILE = "run.yaml"
-METRICS_FILE = "metrics.jsonl"
-
 TRAINER = "trainer"
 """Key of run.yaml: the engine of the training, where it is not Stable-Baselines3."""
-
-_PACKAGES = {
-    "drive_rl": "drive-rl",
-    "torch": "torch",
-    "stable_baselines3": "stable-baselines3",
-    "gymnasium": "gymnasium",
-    "highway_env": "highway-env",
-    "numpy": "numpy",
-    "numba": "numba",
-}
-
-
-def warn(message: str) -> None:
-    """One line on stderr."""
-    print(f"drive-rl: {message}", file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -84,9 +60,7 @@ class Run:
         Raises:
             UsageError: the folder exists and is not empty, or cannot be made.
         """
-        check_available(path)
         document = {
-            "schema": SCHEMA,
             "spec": spec.model_dump(mode="json"),
             "spaces": {
                 "observation": space_to_data(observation_space),
@@ -94,15 +68,7 @@ class Run:
             },
             **details,
         }
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "checkpoints").mkdir()
-            checkpoints.write_text_atomically(path / RUN_FILE, text)
-        except OSError as error:
-            _remove_empty([path / "checkpoints", *made])
-            raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+        make_folder(path, document)
         return cls(path, spec, observation_space, action_space, dict(details))
 
     @classmethod
@@ -113,37 +79,26 @@ class Run:
             UsageError: no such folder, or no run in it.
         """
         path = Path(path)
-        file = path / RUN_FILE
-        if not path.is_dir():
-            raise UsageError(f"{path}: no such run folder")
-        if not file.is_file():
-            raise UsageError(f"{path}: not a run folder (it has no {RUN_FILE})")
+        document = read_document(path)
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
             spec = RunSpec.model_validate(document["spec"])
             observation_space = space_from_data(document["spaces"]["observation"])
             action_space = space_from_data(document["spaces"]["action"])
-            schema = document["schema"]
         except (
-            OSError,
-            yaml.YAMLError,
-            ValueError,  # pydantic's ValidationError and UnicodeDecodeError too
+            ValueError,  # pydantic's ValidationError too
             KeyError,
             TypeError,
             RecursionError,
             DriveRLError,
         ) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UsageError(f"{file}: not the description of a run ({reason})") from None
-        if schema != SCHEMA:
-            raise UsageError(f"{file}: has schema {schema}; this version reads {SCHEMA}")
+            raise not_a_run(path, error) from None
         details = {k: v for k, v in document.items() if k not in ("schema", "spec", "spaces")}
         return cls(path, spec, observation_space, action_space, details)
 
     @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, ascending."""
@@ -171,27 +126,6 @@ class Run:
         return policy_of_run(self, which)
 
 
-def check_available(path: Path) -> None:
-    """Refuse a place for a new run that is taken.
-
-    Raises:
-        UsageError: it exists and is not an empty folder.
-    """
-    if (path / RUN_FILE).exists():
-        raise UsageError(
-            f"{path}: a run exists there; continue it with `drive-rl resume {path}` "
-            "or name another folder"
-        )
-    if path.is_dir():
-        try:
-            if any(path.iterdir()):
-                raise UsageError(f"{path}: the folder exists and is not empty; name another one")
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    elif path.exists() or path.is_symlink():
-        raise UsageError(f"{path}: exists and is not a folder; name another one")
-
-
 def default_path(spec: RunSpec, root: Path = Path("runs")) -> Path:
     """runs/<env>/<algo>/<time>-seed<S>, a name that is free now."""
     env = re.sub(r"[^A-Za-z0-9._-]+", "-", spec.env.id).strip("-.") or "env"
@@ -201,58 +135,3 @@ def default_path(spec: RunSpec, root: Path = Path("runs")) -> Path:
     while path.exists():
         path, number = base / f"{name}-{number}", number + 1
     return path
-
-
-def provenance(device: str, torch_threads: int) -> dict[str, Any]:
-    """Versions, machine, git revision and command of a run that starts now."""
-    return {
-        "versions": versions(),
-        "device": device,
-        "torch_threads": torch_threads,
-        "platform": platform.platform(),
-        "git": git_revision(),
-        "command": command_line(),
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of all that decides what a training computes."""
-    found = {"python": platform.python_version()}
-    for name, distribution in _PACKAGES.items():
-        try:
-            found[name] = metadata.version(distribution)
-        except metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
-
-
-def command_line() -> str:
-    """The command that started this process, as one would type it."""
-    program = "drive-rl" if Path(sys.argv[0]).stem == "drive-rl" else sys.argv[0] or "python"
-    return shlex.join([program, *sys.argv[1:]])
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Whole lines of a metrics.jsonl; a line that a killed process left unfinished is skipped."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return []
-    lines = []
-    for line in text.splitlines():
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict):
-            lines.append(entry)
-    return lines
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

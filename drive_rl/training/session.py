@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,40 +15,28 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import DriveRLError, Interrupted, UsageError
 from drive_rl.presets import PPOSpec, RunSpec
-from drive_rl.training import checkpoint as checkpoints
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.folder import check_available, explained_disk
+from drive_rl.runs.interrupts import StopNow, StopRequest
+from drive_rl.runs.lock import RunLock
+from drive_rl.runs.metrics import MetricsLog, remove_metrics
+from drive_rl.runs.progress import ProgressDisplay, default_progress
+from drive_rl.runs.provenance import provenance, warn_of_differences
+from drive_rl.runs.tensors import choose_device, torch_threads
 from drive_rl.training.algorithms import (
     build_algorithm,
     check_spaces,
-    choose_device,
     default_threads,
     follow_schedules,
 )
-from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.curriculum import Curriculum, environment_seed
 from drive_rl.training.finetune import FROM, start_from, starting_point
-from drive_rl.training.interrupts import StopNow, StopRequest
-from drive_rl.training.lock import RunLock
 from drive_rl.training.loop import TrainingLoop
 from drive_rl.training.networks import resolved_network
-from drive_rl.training.progress import ProgressDisplay, default_progress
-from drive_rl.training.run import (
-    TRAINER,
-    Run,
-    check_available,
-    default_path,
-    provenance,
-    versions,
-    warn,
-)
+from drive_rl.training.run import TRAINER, Run, default_path
 from drive_rl.training.snapshot import restore
-from drive_rl.training.statistics import MetricsLog, remove_metrics
 from drive_rl.training.teaching import check_teachable, imitate
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class DiskFull(DriveRLError):
-    """There is no room to write to."""
 
 
 def train_run(
@@ -137,7 +123,7 @@ def resume(
 def _continue(run: Run, checkpoint: Checkpoint | None, display: ProgressDisplay) -> None:
     spec = run.spec
     device = choose_device(spec.device)
-    _warn_of_differences(run, device)
+    warn_of_differences(run.path, run.details, str(device))
     recorded = run.details.get("torch_threads")
     threads = recorded if isinstance(recorded, int) and recorded > 0 else torch.get_num_threads()
     lesson = 0 if checkpoint is None else checkpoint.state["statistics"].get("lesson", 0)
@@ -173,7 +159,7 @@ def _learn(
         statistics = {}
     else:
         statistics = restore(model, env, checkpoint)
-    with explained_disk(run), StopRequest() as stop, contextlib.ExitStack() as closing:
+    with explained_disk(run.path), StopRequest() as stop, contextlib.ExitStack() as closing:
         log = MetricsLog(run, model.num_timesteps)
         closing.callback(log.close)
         closing.callback(display.close)
@@ -253,7 +239,7 @@ def evaluated(run: Run) -> Run:
     """Score the final policy of a training into evaluation/final/, or read what is there."""
     from drive_rl.evaluation.final import evaluate_run
 
-    with explained_disk(run):
+    with explained_disk(run.path):
         run.evaluation = evaluate_run(run)
     return run
 
@@ -275,66 +261,9 @@ def _environment(curriculum: Curriculum) -> Iterator[SB3VecEnv]:
         env.vector_env.close()
 
 
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Sums are split by the number of threads, so it is part of what a resumed run must repeat."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def explained_disk(run: Run) -> Iterator[None]:
-    """A full disk as one clear line."""
-    tell = threading.excepthook
-
-    def tell_others(failure: threading.ExceptHookArgs) -> None:
-        # TensorBoard's thread met it first; its next call from this one raises it here.
-        if not _is_full(failure.exc_value):
-            tell(failure)
-
-    threading.excepthook = tell_others
-    try:
-        yield
-    except OSError as error:
-        if not _is_full(error):
-            raise
-        steps = run.steps()
-        kept = f"checkpoint {steps[-1]} is whole" if steps else "there is no checkpoint yet"
-        raise DiskFull(
-            f"{run.path}: no space left on the disk; stopped, {kept}; make room, then "
-            f"`drive-rl resume {run.path}`"
-        ) from error
-    finally:
-        threading.excepthook = tell
-
-
-def _is_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in _NO_SPACE
-
-
 def resolved(spec: RunSpec, env: SB3VecEnv) -> RunSpec:
     """`spec` with what "auto" stood for, so that a later version resumes the same run."""
     network = resolved_network(spec, env.observation_space)
     agent = spec.agent.model_copy(update={"network": network})
     engine = env.vector_env.engine  # type: ignore[attr-defined]
     return spec.model_copy(update={"agent": agent, "engine": engine})
-
-
-def _warn_of_differences(run: Run, device: torch.device) -> None:
-    """Say what may keep the resumed run from being the same, bit for bit."""
-    recorded = run.details.get("versions")
-    now = versions()
-    changed = [
-        f"{name} {recorded[name]} -> {now[name]}"
-        for name in now
-        if isinstance(recorded, dict) and name in recorded and recorded[name] != now[name]
-    ]
-    before = run.details.get("device")
-    if before is not None and before != str(device):
-        changed.append(f"device {before} -> {device}")
-    if changed:
-        warn(f"{run.path}: may end in other weights than unbroken: {', '.join(changed)}")

@@ -14,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from drive_rl.errors import DriveRLError
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.run import RUN_FILE, Run
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.folder import RUN_FILE
+from drive_rl.training.run import Run
 
 # Of the machine and the moment, not of the policy.
 _LEFT_OUT = ("platform", "command", "created")

@@ -17,7 +17,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
 
 from drive_rl.errors import DriveRLError
-from drive_rl.training.checkpoint import Arrays, Checkpoint, Tensors
+from drive_rl.runs.checkpoint import Arrays, Checkpoint
+from drive_rl.runs.tensors import (
+    load_weights,
+    optimizer_groups,
+    optimizer_tensors,
+    restore_optimizer,
+)
 
 _COUNTERS = ("num_timesteps", "_episode_num", "_n_updates", "_current_progress_remaining")
 _DQN_COUNTERS = ("_n_calls", "exploration_rate")
@@ -90,27 +96,6 @@ def restore(model: BaseAlgorithm, env: Resumable, checkpoint: Checkpoint) -> dic
     return statistics
 
 
-def load_weights(module: torch.nn.Module, weights: Tensors) -> None:
-    """Load weights whose names and shapes must be those of `module`.
-
-    Raises:
-        DriveRLError: names the first parameter that differs.
-    """
-    own = module.state_dict()
-    for name, value in own.items():
-        if name not in weights:
-            raise DriveRLError(f"the checkpoint has no {name}; it is of another network")
-        if weights[name].shape != value.shape:
-            raise DriveRLError(
-                f"the checkpoint's {name} has shape {tuple(weights[name].shape)}, this environment "
-                f"and network need {tuple(value.shape)}; it is of another environment or network"
-            )
-    more = weights.keys() - own.keys()
-    if more:
-        raise DriveRLError(f"the checkpoint has {min(more)}, this network does not")
-    module.load_state_dict(weights)
-
-
 def _counters(model: BaseAlgorithm) -> tuple[str, ...]:
     return _COUNTERS + _DQN_COUNTERS if isinstance(model, DQN) else _COUNTERS
 
@@ -153,34 +138,6 @@ def _bytes_as_text(tensor: torch.Tensor) -> str:
 
 def _bytes_from_text(text: str) -> torch.Tensor:
     return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
-
-
-# --- optimiser --------------------------------------------------------------------------------
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """Its moments, named `<parameter index>.<moment>`."""
-    return {
-        f"{index}.{name}": moment.clone()
-        for index, moments in optimizer.state_dict()["state"].items()
-        for name, moment in moments.items()
-    }
-
-
-def optimizer_groups(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Its settings, JSON-safe."""
-    return [dict(group) for group in optimizer.state_dict()["param_groups"]]
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Tensors, groups: list[dict[str, Any]]
-) -> None:
-    """Put back what the two functions above gave."""
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 # --- the last observation ---------------------------------------------------------------------

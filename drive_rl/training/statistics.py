@@ -1,28 +1,15 @@
-"""What is written down about a training: per iteration in metrics.jsonl and for TensorBoard."""
+"""The figures of a policy's training: of its last episodes, and what SB3 logs."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import os
-import re
-import time
 from collections import deque
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.tensorboard import SummaryWriter
-
-from drive_rl.training.checkpoint import write_text_atomically
-from drive_rl.training.progress import as_json_number
-from drive_rl.training.run import METRICS_FILE, read_metrics
 
 _SMALLEST_WINDOW = 100  # episodes
-_EVENTS_PREFIX = "events.out.tfevents."
-_LONGEST_WAIT = 2.0  # s
 _EPISODE_FIGURES = ("return", "length", "crash_rate", "speed")
 
 # SB3's names for what its algorithms log, and ours.
@@ -95,90 +82,6 @@ class EpisodeWindow:
         self._episodes.extend(tuple(episode) for episode in data["episodes"])
 
 
-class HasFolder(Protocol):
-    """A run of any kind: of a policy, of a texture GAN."""
-
-    @property
-    def path(self) -> Path:
-        """The run's folder."""
-
-
-class MetricsLog:
-    """metrics.jsonl and the TensorBoard events of a run, continued after `step` without doubles.
-
-    Args:
-        run: whose.
-        step: lines beyond this step are of a process that was stopped, and dropped.
-    """
-
-    def __init__(self, run: HasFolder, step: int) -> None:
-        path = run.path / METRICS_FILE
-        kept = [entry for entry in read_metrics(path) if entry.get("step", 0) <= step]
-        if path.exists():
-            write_text_atomically(path, "".join(json.dumps(entry) + "\n" for entry in kept))
-        self._file = path.open("a", encoding="utf-8")
-        _wait_to_sort_last(run.path)
-        # TensorBoard drops what earlier files of the run say about steps from purge_step on.
-        self._events = SummaryWriter(str(run.path), purge_step=step + 1 if step else None)
-
-    def write(self, step: int, figures: dict[str, float | int | None]) -> None:
-        """Append one iteration: a line of JSON, and a TensorBoard scalar for each figure."""
-        entry = {"step": step} | {
-            name: None if value is None else as_json_number(value)
-            for name, value in figures.items()
-        }
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        for name, value in entry.items():
-            if name != "step" and value is not None:
-                self._events.add_scalar(_tensorboard_name(name), value, step)
-
-    def picture(self, name: str, pixels: NDArray[np.uint8], step: int) -> None:
-        """A picture for TensorBoard, (height, width, 3)."""
-        self._events.add_image(name, pixels, step, dataformats="HWC")
-
-    def flush(self) -> None:
-        """To the disk, before a checkpoint says that the run is this far."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._events.flush()
-
-    def close(self) -> None:
-        """Close both; a full disk has been reported by then."""
-        for close in (self._file.close, self._events.close):
-            with contextlib.suppress(OSError):
-                close()
-
-
 def logged_figures(values: dict[str, Any]) -> dict[str, float | int | None]:
     """What SB3's algorithm logged since the last iteration, under our names."""
     return {ours: values[theirs] for theirs, ours in _LOGGED.items() if theirs in values}
-
-
-def _wait_to_sort_last(path: Path) -> None:
-    """Wait until a new event file's name will sort after those that are there.
-
-    TensorBoard reads the files of a run in the order of their names, which begin with the second
-    in which they were made; within one second, the process id would decide which is the later.
-    """
-    seconds = [
-        int(match[1])
-        for file in path.glob(f"{_EVENTS_PREFIX}*")
-        if (match := re.match(r"(\d+)\.", file.name.removeprefix(_EVENTS_PREFIX)))
-    ]
-    later = max(seconds, default=0) + 1
-    # A file from a clock that was far ahead is not waited for.
-    while 0 < (wait := later - time.time()) <= _LONGEST_WAIT:
-        time.sleep(wait)
-
-
-def _tensorboard_name(name: str) -> str:
-    if name in (*_EPISODE_FIGURES, "success_rate", "episodes", "exploration_rate"):
-        return f"rollout/{name}"
-    return f"time/{name}" if name in ("fps", "time") else f"train/{name}"
-
-
-def remove_metrics(path: Path) -> None:
-    """Forget what a process wrote that was killed before its first checkpoint."""
-    for file in (path / METRICS_FILE, *path.glob(f"{_EVENTS_PREFIX}*")):
-        file.unlink(missing_ok=True)

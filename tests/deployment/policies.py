@@ -12,12 +12,12 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.presets import EnvironmentSpec, load_environment, resolve_run
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.provenance import provenance
 from drive_rl.training import Run
-from drive_rl.training import checkpoint as checkpoints
 from drive_rl.training.algorithms import build_policy
-from drive_rl.training.checkpoint import Checkpoint
 from drive_rl.training.networks import resolve_network
-from drive_rl.training.run import provenance
 
 SMALL = {"vehicles_count": 2, "lanes_count": 2, "duration": 4, "simulation_frequency": 5}
 

@@ -11,9 +11,9 @@ import torch
 
 from drive_rl.errors import UsageError
 from drive_rl.presets import resolve_run
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import resume, train_run
 from drive_rl.training.finetune import BEFORE_AND_AFTER, fine_tune
-from drive_rl.training.progress import Quiet
 from drive_rl.training.run import Run
 from tests.deployment.policies import SMALL, untrained_run
 

@@ -21,8 +21,8 @@ from drive_rl.perception.report import write_report
 from drive_rl.perception.spec import AugmentSpec
 from drive_rl.perception.weights import load_encoder, save_encoder
 from drive_rl.presets import load_environment
-from drive_rl.training.checkpoint import read_checkpoint
-from drive_rl.training.progress import Quiet
+from drive_rl.runs.checkpoint import read_checkpoint
+from drive_rl.runs.progress import Quiet
 from tests.perception.roads import make_data, tiny_environment, tiny_spec
 
 

@@ -17,7 +17,7 @@ from drive_rl.perception.spec import EncoderSpec
 from drive_rl.perception.weights import Weights, save_encoder
 from drive_rl.perception.wrapper import PerceptionWrapper
 from drive_rl.presets import EnvironmentSpec, load_environment, resolve_run
-from drive_rl.training.progress import Quiet
+from drive_rl.runs.progress import Quiet
 from drive_rl.training.session import resume, train_run
 from tests.perception.roads import tiny_environment, tiny_spec
 

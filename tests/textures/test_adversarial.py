@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.errors import Diverged, DriveRLError, UsageError
+from drive_rl.runs.checkpoint import read_checkpoint
+from drive_rl.runs.progress import Quiet
 from drive_rl.textures import adversarial
 from drive_rl.textures.prepare import Data
 from drive_rl.textures.weights import Weights, load_weights, save_weights
-from drive_rl.training.checkpoint import read_checkpoint
-from drive_rl.training.progress import Quiet
 from tests.textures.photos import make_data, tiny_spec
 
 
@@ -88,7 +88,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
 
     broken.calls = 0  # type: ignore[attr-defined]
     monkeypatch.setattr(adversarial, "discriminator_loss", broken)
-    with pytest.raises(adversarial.Diverged, match=r"step 4: the loss .* is nan.*checkpoints/2"):
+    with pytest.raises(Diverged, match=r"step 4: the loss .* is nan.*checkpoints/2"):
         _train(data, tmp_path / "run")
 
 

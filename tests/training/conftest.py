@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from drive_rl.presets import RunSpec
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import Run, train_run
-from drive_rl.training.progress import Quiet
 from tests.training.runs import TrainingProcess, small_spec
 
 Start = Callable[[RunSpec | None, Path], TrainingProcess]

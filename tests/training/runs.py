@@ -14,8 +14,8 @@ from typing import Any
 
 from drive_rl.errors import DriveRLError
 from drive_rl.presets import RunSpec, load_environment, resolve_run
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import Run, resume, train_run
-from drive_rl.training.progress import Quiet
 
 CONFIG = {"vehicles_count": 2, "lanes_count": 2, "duration": 4, "simulation_frequency": 5}
 

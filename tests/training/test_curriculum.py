@@ -9,8 +9,8 @@ import pytest
 
 from drive_rl.errors import UsageError
 from drive_rl.presets import resolve_run
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import train_run
-from drive_rl.training.progress import Quiet
 from tests.training.runs import small_spec
 
 

@@ -13,8 +13,9 @@ from gymnasium import spaces
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
-from drive_rl.errors import UsageError
+from drive_rl.errors import Diverged, UsageError
 from drive_rl.presets import NetworkSpec, Schedule
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import train_run
 from drive_rl.training.algorithms import (
     BatchedDQN,
@@ -23,9 +24,8 @@ from drive_rl.training.algorithms import (
     build_policy,
     follow_schedules,
 )
-from drive_rl.training.loop import Diverged, TrainingLoop
+from drive_rl.training.loop import TrainingLoop
 from drive_rl.training.networks import policy_arguments, resolve_network
-from drive_rl.training.progress import Quiet
 from tests.training.runs import small_spec
 
 IMAGE = {

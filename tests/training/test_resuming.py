@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import Run, resume, train_run
-from drive_rl.training.progress import Quiet
 from tests.training.runs import small_spec, weights
 
 

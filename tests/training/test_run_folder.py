@@ -22,10 +22,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.runs.lock import RunLock
+from drive_rl.runs.metrics import MetricsLog
+from drive_rl.runs.progress import PlainLines, Quiet
 from drive_rl.training import Run, load_policy, resume, train, train_run
-from drive_rl.training.lock import RunLock
-from drive_rl.training.progress import PlainLines, Quiet
-from drive_rl.training.statistics import MetricsLog
 from tests.training.runs import CONFIG, small_spec, weights
 from tests.training.test_checkpoint import bomb
 
@@ -222,7 +222,7 @@ def test_two_processes_do_not_write_one_run(copy: Run) -> None:
 
 def test_the_lock_of_a_killed_process_does_not_hold(copy: Run) -> None:
     code = (
-        "import os, pathlib, signal, sys; from drive_rl.training.lock import RunLock\n"
+        "import os, pathlib, signal, sys; from drive_rl.runs.lock import RunLock\n"
         "RunLock(pathlib.Path(sys.argv[1])).__enter__()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -272,7 +272,7 @@ def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from drive_rl.training import checkpoint
+    from drive_rl.runs import checkpoint
 
     def fails(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")

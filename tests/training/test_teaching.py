@@ -13,9 +13,9 @@ from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import UsageError
 from drive_rl.presets import PPOSpec, RunSpec, resolve_run
+from drive_rl.runs.progress import Quiet
 from drive_rl.training import Run, resume, train_run
 from drive_rl.training.algorithms import build_algorithm
-from drive_rl.training.progress import Quiet
 from drive_rl.training.teaching import discounted, imitate, preferences
 from tests.training.runs import weights
 

@@ -21,24 +21,21 @@ from drive_rl.cluster.rllib.config import Layout, check_trainable, layout_of, rl
 from drive_rl.deployment.extras import needs
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
-from drive_rl.errors import DriveRLError, Interrupted
+from drive_rl.errors import Diverged, DriveRLError, Interrupted
 from drive_rl.presets import RunSpec
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.algorithms import check_spaces, choose_device, default_threads
-from drive_rl.training.checkpoint import Checkpoint
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint
+from drive_rl.runs.folder import check_available, explained_disk
+from drive_rl.runs.interrupts import StopRequest
+from drive_rl.runs.lock import RunLock
+from drive_rl.runs.metrics import MetricsLog
+from drive_rl.runs.progress import ProgressDisplay, default_progress
+from drive_rl.runs.provenance import provenance
+from drive_rl.runs.tensors import choose_device, torch_threads
+from drive_rl.training.algorithms import check_spaces, default_threads
 from drive_rl.training.curriculum import environment_seed
-from drive_rl.training.interrupts import StopRequest
-from drive_rl.training.lock import RunLock
-from drive_rl.training.loop import Diverged
-from drive_rl.training.progress import ProgressDisplay, default_progress
-from drive_rl.training.run import TRAINER, Run, check_available, default_path, provenance
-from drive_rl.training.session import (
-    evaluated,
-    explained_disk,
-    resolved,
-    torch_threads,
-)
-from drive_rl.training.statistics import MetricsLog
+from drive_rl.training.run import TRAINER, Run, default_path
+from drive_rl.training.session import evaluated, resolved
 
 _KEPT_CHECKPOINTS = 3  # and the best
 
@@ -102,7 +99,7 @@ def train_rllib(
         run = Run.create(path, spec, observations, actions, details)
         seed = environment_seed(spec.seed)
         config = rllib_config(spec, layout, observations, actions, seed, int(device.type == "cuda"))
-        with RunLock(run.path), explained_disk(run), torch_threads(threads):
+        with RunLock(run.path), explained_disk(run.path), torch_threads(threads):
             algorithm = _built(config)
             try:
                 _Training(run, algorithm, layout, display).run()

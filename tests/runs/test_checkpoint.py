@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drive_rl.training import checkpoint as checkpoints
-from drive_rl.training.checkpoint import Checkpoint, DamagedCheckpoint
+from drive_rl.runs import checkpoint as checkpoints
+from drive_rl.runs.checkpoint import Checkpoint, DamagedCheckpoint
 
 FILES = (
     "policy.safetensors",
