@@ -26,8 +26,8 @@ from drive_rl.runs.lock import RunLock
 from drive_rl.runs.metrics import MetricsLog
 from drive_rl.runs.progress import PlainLines, Quiet
 from drive_rl.training import Run, load_policy, resume, train, train_run
+from tests.runs.test_checkpoint import bomb
 from tests.training.runs import CONFIG, small_spec, weights
-from tests.training.test_checkpoint import bomb
 
 Finished = Callable[[str], Run]
 
