@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from drive_rl.errors import Diverged, DriveRLError, UsageError
+from drive_rl.specs import parse_settings
 from drive_rl.textures import adversarial
 from drive_rl.textures.banks import Bank, load_bank
 from drive_rl.textures.features import default_name
@@ -32,7 +33,7 @@ from drive_rl.textures.prepare import load_split
 from drive_rl.textures.report import score_bank, table_of
 from drive_rl.textures.sampling import Request, contact_sheet, render, sample_tiles, to_pixels
 from drive_rl.textures.scores import make_reference, score_tiles, seam_ratio
-from drive_rl.textures.spec import CONTROLS, LOSSES, load_spec, parse_settings
+from drive_rl.textures.spec import CONTROLS, LOSSES, load_spec
 from drive_rl.textures.weights import load_weights, read_run
 
 PAGE = Path(__file__).parent.parent / "docs" / "textures.md"

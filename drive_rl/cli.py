@@ -6,16 +6,16 @@ one line on stderr; `--debug` anywhere on the line shows the traceback.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import typer
 
+from drive_rl.console import Device, Json, Seed, names_in, print_json
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.perception.commands import app as perception_app
 from drive_rl.textures.commands import app as textures_app
@@ -61,7 +61,6 @@ Ray = Annotated[
         "--ray", metavar="[ADDRESS]", help="On a Ray cluster; alone: one on this machine."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
 @app.command()
@@ -71,9 +70,9 @@ def train(
         str | None, typer.Option(metavar="NAME", help="ppo, dqn, or an agent's YAML file.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Decisions to train for.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seed: Seed = 0,
     num_envs: Annotated[int | None, typer.Option(help="Environments stepped together.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     engine: Engine = "auto",
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the run.")] = None,
     settings: Settings = None,
@@ -170,7 +169,7 @@ def _conclude(run: Run, as_json: bool) -> None:
 
     evaluation = evaluate_run(run)
     if as_json:
-        _print_json({"run": str(run.path), **evaluation.to_json()})
+        print_json({"run": str(run.path), **evaluation.to_json()})
         return
     print_table(evaluation)
     print(f"\nNext:\n  drive-rl watch {run.path}\n  drive-rl evaluate {run.path} --episodes 500")
@@ -263,12 +262,12 @@ def evaluate(
 
         shards = None if folder is None else folder / "shards"
         evaluation = evaluate_on_ray(
-            ray, asked, env, episodes, seed, _names(baselines), engine, shards
+            ray, asked, env, episodes, seed, names_in(baselines), engine, shards
         )
     if folder is not None:
         evaluation.write(folder, videos=videos)
     if as_json:
-        _print_json(evaluation.to_json())
+        print_json(evaluation.to_json())
     else:
         print_table(evaluation)
         if folder is not None:
@@ -323,7 +322,7 @@ def _evaluated(
             seed=seed,
             num_envs=num_envs,
             engine=engine,
-            baselines=_names(baselines),
+            baselines=names_in(baselines),
             parallel=True,
             progress=progress,
         )
@@ -351,8 +350,8 @@ def grid(
 
     with pool_for(ray, workers, threads) as pool:
         rows = run_grid(
-            _names(env),
-            _names(algo),
+            names_in(env),
+            names_in(algo),
             parse_seeds(seeds),
             out,
             steps=steps,
@@ -363,7 +362,7 @@ def grid(
             pool=pool,
         )
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         print(f"{len(rows)} runs: {out / 'results.csv'}, {out / 'report.html'}")
 
@@ -410,7 +409,7 @@ def sweep(
             pool=pool,
         )
     if as_json:
-        _print_json(best)
+        print_json(best)
     else:
         print(f"best of {best['trials']} trials ({best['pruned']} pruned): {best['value']:.4g}")
         print(f"\nNext:\n  drive-rl train --env {env} --algo {best['agent']}")
@@ -481,7 +480,7 @@ def monitor(
     found = monitor_policy(
         policy, env, episodes=episodes, seed=seed, engine=engine, profile=profile, out=out
     )
-    _print_json(found.to_json()) if as_json else print(found)
+    print_json(found.to_json()) if as_json else print(found)
 
 
 @app.command()
@@ -494,10 +493,10 @@ def envs(
 
     if name is not None:
         document = listing.environment(name)
-        _print_json(document) if as_json else listing.print_mapping(document)
+        print_json(document) if as_json else listing.print_mapping(document)
     else:
         rows = listing.environments()
-        _print_json(rows) if as_json else listing.print_environments(rows)
+        print_json(rows) if as_json else listing.print_environments(rows)
 
 
 @app.command()
@@ -513,10 +512,10 @@ def agents(
 
     if name is not None:
         document = listing.agent(name, env)
-        _print_json(document) if as_json else listing.print_mapping(document)
+        print_json(document) if as_json else listing.print_mapping(document)
     else:
         rows = listing.agents()
-        _print_json(rows) if as_json else listing.print_agents(rows)
+        print_json(rows) if as_json else listing.print_agents(rows)
 
 
 @app.command()
@@ -537,14 +536,14 @@ def benchmark(
     from drive_rl.environments.benchmark import benchmark as measure
 
     rows = measure(
-        _names(env),
+        names_in(env),
         threads=threads or (),
         num_envs=num_envs,
         rounds=rounds,
         seconds=seconds,
     )
     if as_json:
-        _print_json({"schema": 1, "rows": list(rows)})
+        print_json({"schema": 1, "rows": list(rows)})
     else:
         listing.print_benchmark(rows)
 
@@ -555,14 +554,9 @@ def doctor(as_json: Json = False) -> None:
     from drive_rl import listing
 
     document, healthy = listing.diagnosis()
-    _print_json(document) if as_json else listing.print_diagnosis(document)
+    print_json(document) if as_json else listing.print_diagnosis(document)
     if not healthy:
         raise typer.Exit(1)
-
-
-def _names(text: str) -> list[str]:
-    """The parts of `a,b`."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _named_policies(
@@ -573,14 +567,10 @@ def _named_policies(
     Raises:
         UsageError: nothing was named.
     """
-    named = [*(runs or []), *(name for text in policies or [] for name in _names(text))]
+    named = [*(runs or []), *(name for text in policies or [] for name in names_in(text))]
     if not named and needs_one:
         raise UsageError("name a RUN, or --env ID --policy random")
     return named
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _spread_settings(arguments: list[str]) -> list[str]:

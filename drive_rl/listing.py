@@ -15,13 +15,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from drive_rl.presets import (
-    agent_names,
-    environment_names,
-    load_agent,
-    load_environment,
-    read_yaml,
-)
+from drive_rl.presets import agent_names, environment_names, load_agent, load_environment
+from drive_rl.specs import read_yaml
 
 _PACKAGES = (
     "drive-rl",

@@ -11,41 +11,25 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from drive_rl.catalogue import check_config, merged_config, scene_ids, scene_spec
 from drive_rl.data import data_folder
 from drive_rl.errors import UsageError, unknown
-
-
-def _number_from_text(value: Any) -> Any:
-    """YAML 1.1 reads `1e6` and `3e-4` as text; a whole float such as 1e6 is a count."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_number_from_text), Field(gt=0)]
-WholeNumber = Annotated[int, BeforeValidator(_number_from_text), Field(ge=0)]
-Positive = Annotated[float, BeforeValidator(_number_from_text), Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, BeforeValidator(_number_from_text), Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[
-    float, BeforeValidator(_number_from_text), Field(ge=0, le=1, allow_inf_nan=False)
-]
-
-
-class Spec(BaseModel):
-    """Base of all specs: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+from drive_rl.specs import (
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    Spec,
+    WholeNumber,
+    parse_settings,
+    read_yaml,
+    set_value,
+    validated,
+)
 
 
 class Schedule(Spec):
@@ -232,8 +216,6 @@ _AGENT_SPECS: dict[str, type[PPOSpec] | type[DQNSpec]] = {"ppo": PPOSpec, "dqn":
 
 _AGENT_KEYS = ("algo", "base", "description", "default", "environments")
 
-SpecT = TypeVar("SpecT", bound=Spec)
-
 Engine = Literal["auto", "compiled", "reference"]
 
 
@@ -397,7 +379,7 @@ def resolve_run(
         tree["agent"]["steps"] = steps
     if num_envs is not None:
         tree["agent"]["num_envs"] = num_envs
-    changes = _parse_overrides(overrides)
+    changes = parse_settings(overrides)
     for key, value in changes.items():
         if not key.startswith("env."):
             _apply_override(tree, key, value)
@@ -457,21 +439,6 @@ def _validate_agent_tree(agent: dict[str, Any]) -> None:
     validated(spec, agent, "agent")
 
 
-def _parse_overrides(overrides: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
-    if isinstance(overrides, Mapping):
-        return dict(overrides)
-    parsed: dict[str, Any] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"override {text!r} is not of the form key=value")
-        try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"override {text!r}: {value!r} does not parse") from None
-    return parsed
-
-
 def _apply_override(tree: dict[str, Any], key: str, value: Any) -> None:
     """Set `a.b.c` in the tree. Names are checked later, by the specs and `check_config`."""
     root, *path = key.split(".")
@@ -490,98 +457,13 @@ def _apply_override(tree: dict[str, Any], key: str, value: Any) -> None:
         full = merged_config(tree["env"]["base"], tree["env"]["config"])
         if path[1] in full:
             tree["env"]["config"].setdefault(path[1], full[path[1]])
-    node: Any = tree[root]
-    for name in path[:-1]:
-        if node.get(name) is None:
-            node[name] = {}
-        node = node[name]
-        if not isinstance(node, dict):
-            raise UsageError(f"setting {key!r}: {name!r} has no keys of its own")
-    node[path[-1]] = value
+    set_value(tree, key, value)
 
 
 def _override_roots(tree: Mapping[str, Any]) -> list[str]:
     algo = tree["agent"]["algo"]
     fields = _AGENT_SPECS[algo].model_fields if algo in _AGENT_SPECS else {}
     return [*tree, *(f"agent.{name}" for name in fields), "env.config"]
-
-
-# --- reading and explaining -------------------------------------------------------------------
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds one mapping, read without running anything.
-
-    Raises:
-        UsageError: no such file, not YAML (with file and line), or no mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark is not None else str(path)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise UsageError(f"{where}: {problem}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: holds {type(content).__name__}, not a mapping of keys to values")
-    return content
-
-
-def validated(model: type[SpecT], content: Mapping[str, Any], prefix: str = "") -> SpecT:
-    """`model` from `content`, or the first problem as one line.
-
-    Raises:
-        UsageError: names the key, the value and what is wrong with it.
-    """
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise _explained(error, model, prefix) from None
-
-
-def _explained(error: ValidationError, model: type[Spec], prefix: str) -> UsageError:
-    # Of a union's complaints (a number or a schedule), one about a key says most, then one that
-    # reaches deepest.
-    problems = sorted(
-        error.errors(), key=lambda each: (each["type"] != "extra_forbidden", -len(each["loc"]))
-    )
-    problem = problems[0]
-    path = [str(part) for part in problem["loc"]]
-    # Tags of a union stand in the location; they are no keys that a user typed.
-    tags = ("ppo", "dqn", "Schedule", "FractionSchedule", "float", "int")
-    path = [part for part in path if part not in tags]
-    path = [part for part in path if not part.startswith(("function-", "constrained-"))]
-    where = ".".join([prefix, *path] if prefix else path)
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(model, path[:-1])
-        return unknown("setting", where, [where[: -len(path[-1])] + name for name in known])
-    if problem["type"] == "missing":
-        return UsageError(f"{where} is missing")
-    message = problem["msg"][0].lower() + problem["msg"][1:]
-    return UsageError(f"{where} {problem['input']!r} is not valid: {message}")
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Field names of the nested spec at `path`."""
-    for name in path:
-        field = model.model_fields.get(name)
-        nested = [] if field is None else _models_of(field.annotation)
-        if not nested:
-            break
-        model = nested[0]
-    return list(model.model_fields)
-
-
-def _models_of(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for arg in getattr(annotation, "__args__", ()) for found in _models_of(arg)]
 
 
 def _deep_merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

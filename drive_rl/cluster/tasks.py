@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from drive_rl.errors import DriveRLError
-from drive_rl.presets import EnvironmentSpec, RunSpec, Spec
+from drive_rl.presets import EnvironmentSpec, RunSpec
+from drive_rl.specs import Spec
 
 LOCK_PATIENCE = 60.0
 """Seconds to wait for a run that a dying process still holds."""

@@ -9,7 +9,6 @@ import ipaddress
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from drive_rl.deployment.extras import needs
 from drive_rl.deployment.inference import example, load_model
 from drive_rl.deployment.server import Limits, make_app
-from drive_rl.errors import UsageError
+from drive_rl.errors import UsageError, warn
 
 LOOPBACK = "127.0.0.1"
 TOKEN_VARIABLE = "DRIVE_RL_TOKEN"
@@ -88,7 +87,7 @@ def serve(
         address = sockets[0].getsockname()
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
         if token is None and not ipaddress.ip_address(address[0]).is_loopback:
-            _say(f"{shown} is reachable from other machines, and no --token is asked for")
+            warn(f"{shown} is reachable from other machines, and no --token is asked for")
         _server(uvicorn, config, f"{model.card['name']} at http://{shown}:{address[1]}").run(
             sockets=sockets
         )
@@ -126,7 +125,7 @@ def _server(uvicorn: Any, config: Any, words: str) -> Any:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _say(f"serving {words} (POST /act, GET /healthz /metrics /model)")
+                warn(f"serving {words} (POST /act, GET /healthz /metrics /model)")
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -139,7 +138,3 @@ def _server(uvicorn: Any, config: Any, words: str) -> Any:
                     signal.signal(number, handler)
 
     return Server(config)
-
-
-def _say(line: str) -> None:
-    print(f"drive-rl: {line}", file=sys.stderr, flush=True)

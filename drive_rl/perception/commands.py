@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from drive_rl.errors import UsageError
+from drive_rl.console import (
+    Config,
+    Device,
+    Json,
+    Resume,
+    Seed,
+    Settings,
+    Start,
+    Steps,
+    changes,
+    check_resumed,
+    print_json,
+    print_table,
+)
+from drive_rl.errors import UsageError, unknown, warn
 
 app = typer.Typer(
     help="Perception: collect labelled frames, train an encoder on them, evaluate and probe it.",
@@ -17,7 +29,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Env = Annotated[str, typer.Option("--env", metavar="ID", help="An environment with a camera.")]
 
 
@@ -34,9 +45,9 @@ def collect(
     """Drive, and keep frames with exact labels."""
     from drive_rl.perception.collect import collect as collect_data
 
-    counts = collect_data(env, frames, out, policy=policy, seed=seed, num_envs=num_envs, say=_say)
+    counts = collect_data(env, frames, out, policy=policy, seed=seed, num_envs=num_envs, say=warn)
     if as_json:
-        _print_json({"schema": 1, "data": str(out), "frames": counts})
+        print_json({"schema": 1, "data": str(out), "frames": counts})
     else:
         print(f"Next:\n  drive-rl perception train {out} --out RUN")
 
@@ -45,43 +56,29 @@ def collect(
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Of `perception collect`.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")],
-    config: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Settings: a shipped name or a YAML file.")
-    ] = "road",
+    config: Config = "road",
     objective: Annotated[
         str | None, typer.Option(help="supervised, vicreg, contrastive or both.")
     ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE ...", help="Change a setting.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to train for.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    start: Annotated[
-        str | None, typer.Option("--from", metavar="NAME|RUN", help="Start from these weights.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue RUN.")] = False,
+    settings: Settings = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    start: Start = None,
+    resume: Resume = False,
 ) -> None:
     """Train an encoder: without labels, with them, or both."""
     from drive_rl.perception import training
     from drive_rl.perception.spec import OBJECTIVES, load_spec
     from drive_rl.perception.weights import load_encoder
-    from drive_rl.textures.spec import parse_settings
 
     if resume:
-        if settings or steps is not None or objective or start:
-            raise UsageError("--resume continues RUN as it was begun; leave the settings out")
+        check_resumed(settings, steps, objective, start)
         training.resume(out, data)
     else:
-        overrides = parse_settings(settings or ())
-        if steps is not None:
-            overrides["steps"] = steps
-        if objective is not None:
-            if objective not in OBJECTIVES:
-                from drive_rl.errors import unknown
-
-                raise unknown("objective", objective, OBJECTIVES)
-            overrides["objective"] = objective
+        if objective is not None and objective not in OBJECTIVES:
+            raise unknown("objective", objective, OBJECTIVES)
+        overrides = changes(settings, steps=steps, objective=objective)
         weights = None if start is None else load_encoder(start)
         spec = load_spec(config, overrides)
         training.train(data, out, spec, seed=seed, device=device, start=weights)
@@ -105,13 +102,13 @@ def evaluate(
     from drive_rl.perception.evaluate import evaluate_encoder
     from drive_rl.perception.report import table_of, write_report
 
-    scores = evaluate_encoder(encoder, env, frames=frames, seed=seed, say=_say)
+    scores = evaluate_encoder(encoder, env, frames=frames, seed=seed, say=warn)
     if out is not None:
         write_report(scores, out)
     if as_json:
-        _print_json(scores.document)
+        print_json(scores.document)
         return
-    _print_table(table_of(scores.document))
+    print_table(table_of(scores.document))
     if out is not None:
         print(f"Written: {out}")
 
@@ -132,12 +129,12 @@ def probe(
         parts = [float(each) for each in shares.split(",")]
     except ValueError:
         raise UsageError(f"shares {shares!r} is not a list of numbers like 0.01,0.1,1") from None
-    rows = probe_encoders(data, encoders, parts, steps=steps, seed=seed, say=_say)
+    rows = probe_encoders(data, encoders, parts, steps=steps, seed=seed, say=warn)
     if as_json:
-        _print_json({"schema": 1, "data": str(data), "probes": rows})
+        print_json({"schema": 1, "data": str(data), "probes": rows})
         return
     names = list(rows[0])
-    _print_table([names, *([_cell(row[name]) for name in names] for row in rows)])
+    print_table([names, *([_cell(row[name]) for name in names] for row in rows)])
 
 
 @app.command()
@@ -148,27 +145,9 @@ def export(
     """Write a run's encoder as one file, which `evaluate` and environments take."""
     from drive_rl.perception.weights import load_encoder, save_encoder
 
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: the file's name must end in .safetensors")
     save_encoder(load_encoder(run), out)
     print(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _say(text: str) -> None:
-    print(f"drive-rl: {text}", file=sys.stderr, flush=True)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
-        first = row[0].ljust(widths[0])
-        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        print("  ".join([first, *rest]))

@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from drive_rl.data import data_folder
-from drive_rl.errors import UsageError, unknown
-from drive_rl.presets import Count, Fraction, NotNegative, Positive, Spec, read_yaml, validated
+from drive_rl.specs import Count, Fraction, NotNegative, Positive, Spec, load_settings
 
+ASSETS = "perception"
 OBJECTIVES = ("supervised", "vicreg", "contrastive", "both")
 
 
@@ -128,34 +127,6 @@ class PerceptionSpec(Spec):
         return self
 
 
-def spec_names() -> list[str]:
-    """The settings that ship."""
-    return sorted(path.stem for path in (data_folder("assets") / "perception").glob("*.yaml"))
-
-
 def load_spec(name: str | Path, overrides: Mapping[str, Any] | None = None) -> PerceptionSpec:
-    """The settings of a shipped name or of a YAML file, with some changed.
-
-    Args:
-        overrides: values by key; `encoder.features` reaches into a group.
-
-    Raises:
-        UsageError: no such file, an unknown key, a value that cannot be.
-    """
-    path = Path(name)
-    if str(name) in spec_names():
-        path = data_folder("assets") / "perception" / f"{name}.yaml"
-    elif path.suffix not in (".yaml", ".yml"):
-        raise unknown("settings of perception", str(name), spec_names())
-    elif not path.is_file():
-        raise UsageError(f"settings {str(name)!r}: no such file")
-    content = {k: dict(v) if isinstance(v, dict) else v for k, v in read_yaml(path).items()}
-    for key, value in (overrides or {}).items():
-        group, _, inner = key.partition(".")
-        if not inner:
-            content[key] = value
-        elif isinstance(content.setdefault(group, {}), dict):
-            content[group][inner] = value
-        else:
-            raise unknown("setting", key, PerceptionSpec.model_fields)
-    return validated(PerceptionSpec, content)
+    """The settings of a shipped name or of a YAML file, with some changed; see `load_settings`."""
+    return load_settings(PerceptionSpec, ASSETS, name, overrides)

@@ -1,28 +1,18 @@
-"""Pretraining of an encoder: in a run folder that can be stopped, resumed and verified.
+"""Pretraining of an encoder, in a run folder as `drive_rl.runs.networks` keeps it.
 
-    RUN/run.yaml             spec, data, versions, command
-        encoder.safetensors  the encoder and its heads, as of the newest checkpoint
-        checkpoints/         as those of a policy, with the same code
-        metrics.jsonl        and TensorBoard's events
-
-All that is random in a step comes of the run's seed and the step's number, so that a resumed run
-needs no generator's state to be the same run, bit for bit.
+RUN/encoder.safetensors   the encoder and its heads, as of the newest checkpoint
 """
 
 from __future__ import annotations
 
 import math
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
-from drive_rl.errors import Diverged, DriveRLError, Interrupted, UsageError, warn
 from drive_rl.perception.augment import augmented
 from drive_rl.perception.dataset import DataSet
 from drive_rl.perception.heads import Heads, affordance_loss, grid_loss
@@ -31,34 +21,13 @@ from drive_rl.perception.mirror import check_mirror, mirrored_labels, mirrored_s
 from drive_rl.perception.networks import Encoder, count_operations, count_parameters
 from drive_rl.perception.objectives import contrastive_loss, make_projector, vicreg_loss
 from drive_rl.perception.spec import AugmentSpec, PerceptionSpec
-from drive_rl.perception.weights import (
-    ENCODER_FILE,
-    KIND,
-    RUN_FILE,
-    SCHEMA,
-    Weights,
-    read_run,
-    save_encoder,
-)
-from drive_rl.presets import EnvironmentSpec, validated
-from drive_rl.runs import checkpoint as checkpoints
-from drive_rl.runs.checkpoint import Checkpoint
-from drive_rl.runs.interrupts import StopRequest
-from drive_rl.runs.lock import RunLock
-from drive_rl.runs.metrics import MetricsLog, remove_metrics
-from drive_rl.runs.progress import ProgressDisplay, default_progress
-from drive_rl.runs.provenance import provenance
-from drive_rl.runs.tensors import (
-    choose_device,
-    load_weights,
-    optimizer_groups,
-    optimizer_tensors,
-    restore_optimizer,
-)
-
-METRICS_INTERVAL = 50  # steps
-KEPT_CHECKPOINTS = 2
-_DISPLAY_INTERVAL = 0.5  # s
+from drive_rl.perception.weights import ENCODER_FILE, KIND, Weights, save_encoder
+from drive_rl.presets import EnvironmentSpec
+from drive_rl.runs.folder import check_available
+from drive_rl.runs.networks import AGAIN, NetworkRun, begin, go_on, recorded_data
+from drive_rl.runs.progress import ProgressDisplay
+from drive_rl.runs.tensors import choose_device, load_weights
+from drive_rl.specs import validated
 
 
 class Learner(nn.Module):
@@ -75,20 +44,18 @@ class Learner(nn.Module):
             self.projector = make_projector(spec.encoder.features, spec.projector)
 
 
-class PerceptionRun:
+class PerceptionRun(NetworkRun):
     """The networks of a run, and a step of their training.
 
     Attributes:
-        path: the run's folder.
-        step: steps taken.
         earlier_steps: of the run that this one began with.
     """
 
     def __init__(
         self, path: Path, spec: PerceptionSpec, data: DataSet, seed: int, device: torch.device
     ) -> None:
-        self.path, self.spec, self.data, self.seed, self.device = path, spec, data, seed, device
-        self.step = 0
+        super().__init__(path, seed, device)
+        self.spec, self.data = spec, data
         self.earlier_steps = 0
         if spec.mirror:
             check_mirror(validated(EnvironmentSpec, data.about["environment"], "environment"))
@@ -108,11 +75,12 @@ class PerceptionRun:
             {"params": decayed},
             {"params": others, "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=spec.learning_rate,
-            weight_decay=spec.weight_decay,
-        )
+        self.networks = {"learner": self.learner, "average": self.average}
+        self.optimizers = {
+            "learner": torch.optim.AdamW(
+                groups, lr=spec.learning_rate, weight_decay=spec.weight_decay
+            )
+        }
 
     def _known_rows(self) -> Any:
         """Frames of the episodes whose labels are known."""
@@ -158,15 +126,7 @@ class PerceptionRun:
             total = total + weight * alike
             figures["views"] = float(alike.detach())
         assert isinstance(total, Tensor)
-        if not bool(torch.isfinite(total)):
-            raise Diverged(
-                f"step {self.step + 1}: the loss is {float(total.detach())}; stopped; a lower "
-                "learning_rate may help"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.learner.parameters(), spec.max_grad_norm)
-        self.optimizer.step()
+        self.update("learner", total, spec.max_grad_norm)
         self._average_weights()
         self.step += 1
         return {"loss": float(total.detach()), **figures}
@@ -188,9 +148,7 @@ class PerceptionRun:
         if mirror is not None:
             seen = mirrored_stacks(seen, mirror)
         seen = augmented(seen, augment, self.data.channels, chance)
-        cuda = self.device.type == "cuda"
-        # bfloat16 has the exponents of float32: no loss needs scaling
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
+        with self.mixed_precision():
             features: Tensor = self.learner.encoder(seen)
         return features.float()
 
@@ -204,7 +162,7 @@ class PerceptionRun:
         spec = self.spec
         rising = min(1.0, (self.step + 1) / spec.warmup)
         falling = 0.5 * (1.0 + math.cos(math.pi * min(self.step / spec.steps, 1.0)))
-        for group in self.optimizer.param_groups:
+        for group in self.optimizers["learner"].param_groups:
             group["lr"] = spec.learning_rate * rising * falling
 
     def _average_weights(self) -> None:
@@ -253,43 +211,18 @@ class PerceptionRun:
             made,
         )
 
-    # --- checkpoints --------------------------------------------------------------------------
+    def label(self) -> str:
+        """What is trained, in a line."""
+        encoder = self.learner.encoder
+        return (
+            f"{self.spec.encoder.kind} encoder: {count_parameters(encoder):,} parameters, "
+            f"{count_operations(encoder) / 1e6:.1f} million operations, {self.spec.objective}, "
+            f"{len(self.split):,} frames"
+        )
 
-    def captured(self, elapsed: float) -> Checkpoint:
-        """All that continues from here as if it had never stopped."""
-        policy = {
-            f"{name}.{key}": value.detach().clone()
-            for name in ("learner", "average")
-            for key, value in getattr(self, name).state_dict().items()
-        }
-        state = {"optimizer_groups": optimizer_groups(self.optimizer), "elapsed": elapsed}
-        return Checkpoint(self.step, policy, optimizer_tensors(self.optimizer), state)
-
-    def restore(self, checkpoint: Checkpoint) -> float:
-        """Put a checkpoint back; returns the seconds of training until then.
-
-        Raises:
-            DriveRLError: it is of another architecture.
-        """
-        for name in ("learner", "average"):
-            prefix = f"{name}."
-            own = {
-                k.removeprefix(prefix): v
-                for k, v in checkpoint.policy.items()
-                if k.startswith(prefix)
-            }
-            load_weights(getattr(self, name), own)
-        try:
-            restore_optimizer(
-                self.optimizer, checkpoint.optimizer, checkpoint.state["optimizer_groups"]
-            )
-            elapsed = float(checkpoint.state["elapsed"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise DriveRLError(
-                f"checkpoint {checkpoint.step} does not fit this run's specification ({error})"
-            ) from error
-        self.step = checkpoint.step
-        return elapsed
+    def saved(self) -> None:
+        """The encoder as of the newest checkpoint, for those who look through it."""
+        save_encoder(self.weights(), self.path / ENCODER_FILE)
 
 
 # --- a training -------------------------------------------------------------------------------
@@ -319,116 +252,30 @@ def train(
     """
     data = DataSet(data_folder)
     torch_device = choose_device(device)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        hint = "; --resume continues it" if (out / RUN_FILE).is_file() else "; name another folder"
-        raise UsageError(f"{out}: exists and is not empty{hint}")
-    threads = spec.num_threads or torch.get_num_threads()
+    check_available(out, AGAIN)
     run = PerceptionRun(out, spec, data, seed, torch_device)
     if start is not None:
         run.start_from(start)
-    document = {
-        "schema": SCHEMA,
-        "kind": KIND,
-        "spec": spec.model_dump(mode="json"),
-        "seed": seed,
-        "from": None if start is None else {"name": start.name, "steps": run.earlier_steps},
-        "data": {"folder": str(data.folder.resolve()), "sha256": data.digest},
-        **provenance(str(torch_device), threads),
-    }
-    try:
-        (out / "checkpoints").mkdir(parents=True)
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        checkpoints.write_text_atomically(out / RUN_FILE, text)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
-    with RunLock(out):
-        if start is not None:  # the seed alone would begin elsewhere
-            checkpoints.write_checkpoint(out / "checkpoints", run.captured(0.0))
-        _learn(run, 0.0, threads, progress or default_progress())
-    return out
+    begun = None if start is None else {"name": start.name, "steps": run.earlier_steps}
+    return begin(run, KIND.name, spec, data, {"from": begun}, progress)
 
 
 def resume(
     out: Path, data_folder: Path | None = None, *, progress: ProgressDisplay | None = None
 ) -> Path:
-    """Continue a run at its newest whole checkpoint; on the CPU, bit for bit.
+    """Continue a run, as `drive_rl.runs.networks.go_on` does.
 
     Raises:
         UsageError: no run there, or other data than it was begun with.
         DriveRLError: its checkpoint is of another architecture.
     """
-    document = read_run(out)
+    document = KIND.read_run(out)
     spec = validated(PerceptionSpec, document["spec"], "spec")
-    data = DataSet(data_folder or Path(document["data"]["folder"]))
-    if data.digest != document["data"]["sha256"]:
-        raise UsageError(f"{data.folder} is not the data that {out} was begun with")
-    display = progress or default_progress()
-    with RunLock(out):
-        checkpoint = checkpoints.newest_whole(out / "checkpoints", warn)
-        if checkpoint is not None and checkpoint.step >= spec.steps:
-            display.message(f"{out}: finished, at step {checkpoint.step:,}")
-            return out
-        device = choose_device(str(document["device"]))
-        run = PerceptionRun(out, spec, data, int(document["seed"]), device)
+    data = DataSet(data_folder or recorded_data(out, document))
+
+    def build(seed: int, device: torch.device) -> PerceptionRun:
+        run = PerceptionRun(out, spec, data, seed, device)
         run.earlier_steps = int((document.get("from") or {}).get("steps", 0))
-        elapsed = 0.0
-        if checkpoint is None:
-            remove_metrics(out)
-        else:
-            elapsed = run.restore(checkpoint)
-        _learn(run, elapsed, int(document["torch_threads"]), display)
-    return out
+        return run
 
-
-def _learn(run: PerceptionRun, elapsed: float, threads: int, display: ProgressDisplay) -> None:
-    spec, folder = run.spec, run.path / "checkpoints"
-    checkpoints.sweep(folder)
-    before, began, shown = torch.get_num_threads(), time.monotonic(), 0.0
-    first = run.step
-    torch.set_num_threads(threads)
-    log = MetricsLog(run, run.step)
-
-    def save() -> None:
-        log.flush()
-        checkpoints.write_checkpoint(folder, run.captured(elapsed + time.monotonic() - began))
-        checkpoints.write_text_atomically(folder / "last", f"{run.step}\n")
-        checkpoints.prune(folder, checkpoints.steps_in(folder)[-KEPT_CHECKPOINTS:])
-        save_encoder(run.weights(), run.path / ENCODER_FILE)
-
-    encoder = run.learner.encoder
-    display.start(
-        f"{spec.encoder.kind} encoder: {count_parameters(encoder):,} parameters, "
-        f"{count_operations(encoder) / 1e6:.1f} million operations, {spec.objective}, "
-        f"{len(run.split):,} frames, {run.device} -> {run.path}",
-        spec.steps,
-        run.step,
-    )
-    gathered: dict[str, list[float]] = {}
-    try:
-        with StopRequest() as stop:
-            while run.step < spec.steps:
-                figures = run.train_step()
-                for name, value in figures.items():
-                    gathered.setdefault(name, []).append(value)
-                if run.step % METRICS_INTERVAL == 0 or run.step == spec.steps:
-                    seconds = time.monotonic() - began
-                    means = {name: sum(values) / len(values) for name, values in gathered.items()}
-                    rate = (run.step - first) / max(seconds, 1e-9)
-                    log.write(run.step, {**means, "fps": rate, "time": elapsed + seconds})
-                    gathered.clear()
-                if time.monotonic() - shown > _DISPLAY_INTERVAL:
-                    shown = time.monotonic()
-                    display.update(run.step, {"loss": figures["loss"]})
-                if run.step % spec.checkpoint_interval == 0 or run.step == spec.steps:
-                    save()
-                if stop.signal_number is not None and run.step < spec.steps:
-                    save()
-                    raise Interrupted(
-                        f"stopped; saved at step {run.step:,}; continue with the same command "
-                        "and --resume",
-                        stop.signal_number or int(signal.SIGINT),
-                    )
-    finally:
-        log.close()
-        display.close()
-        torch.set_num_threads(before)
+    return go_on(out, document, spec, data, build, progress)

@@ -1,41 +1,26 @@
-"""Trained encoders as one safe file, and the ways to name them.
-
-    road                 what ships: assets/perception/road.safetensors
-    FILE.safetensors     what `drive-rl perception export RUN` wrote
-    RUN                  the newest whole checkpoint of a run of `drive-rl perception train`
-
-The file's header says what the network is: nothing that is loaded runs code.
-"""
+"""A trained encoder with its heads: as one file, or as a run keeps it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
-import yaml
-from torch import Tensor, nn
+from torch import Tensor
 
-from drive_rl.data import data_folder
-from drive_rl.errors import DriveRLError, UsageError, unknown
+from drive_rl.errors import UsageError
 from drive_rl.perception.heads import Heads
 from drive_rl.perception.networks import Encoder
-from drive_rl.perception.spec import EncoderSpec
-from drive_rl.presets import validated
+from drive_rl.perception.spec import ASSETS, EncoderSpec
+from drive_rl.runs.tensors import below, loaded
+from drive_rl.runs.weights import Kind
+from drive_rl.specs import validated
 
-SCHEMA = 1
-HEADER = "drive_rl_perception"
-KIND = "perception"
-RUN_FILE = "run.yaml"
+KIND = Kind("perception", ASSETS, "encoder", "run of perception")
 ENCODER_FILE = "encoder.safetensors"
 DEFAULT = "road"
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -69,19 +54,13 @@ class Weights:
         """
         with torch.random.fork_rng(devices=[]):
             encoder = Encoder(self.spec, self.shape, self.channels)
-        return _loaded(encoder, self.encoder, self.name).eval()
+        return loaded(encoder, self.encoder, self.name)
 
     def build_heads(self) -> Heads:
         """The heads with their weights."""
         with torch.random.fork_rng(devices=[]):
             heads = Heads(self.spec.features, self.num_lanes)
-        return _loaded(heads, self.heads, self.name).eval()
-
-
-def shipped_encoders() -> list[str]:
-    """The encoders that ship."""
-    folder = data_folder("assets") / "perception"
-    return sorted(path.stem for path in folder.glob("*.safetensors"))
+        return loaded(heads, self.heads, self.name)
 
 
 def load_encoder(name: str | Path) -> Weights:
@@ -91,31 +70,20 @@ def load_encoder(name: str | Path) -> Weights:
         UsageError: no such thing.
         DriveRLError: a damaged file.
     """
-    path = Path(name)
-    if str(name) in shipped_encoders():
-        path = data_folder("assets") / "perception" / f"{name}.safetensors"
+    path = KIND.find(name)
     if path.is_dir():
-        return _of_run(path)
-    if path.is_file():
-        return _of_file(str(name), path)
-    if path.name == str(name) and not path.suffix:
-        raise unknown("encoder", str(name), shipped_encoders())
-    raise UsageError(f"encoder {str(name)!r}: no such run or file")
+        KIND.read_run(path)
+        path = path / ENCODER_FILE
+        if not path.is_file():
+            raise UsageError(f"{name}: no encoder yet; it is written at each checkpoint")
+    return KIND.read(path, lambda document, tensors: _of_file(str(name), document, tensors))
 
 
 def save_encoder(weights: Weights, path: Path) -> None:
     """Write one safetensors file, whole or not at all."""
-    tensors = {f"encoder.{k}": v.detach().cpu().contiguous() for k, v in weights.encoder.items()}
-    tensors |= {f"heads.{k}": v.detach().cpu().contiguous() for k, v in weights.heads.items()}
-    document = {"schema": SCHEMA, **describe(weights), "made": dict(weights.made)}
-    beside = path.with_name(f".{path.name}.writing")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(safetensors.torch.save(tensors, {HEADER: json.dumps(document)}))
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written ({error.strerror})") from None
+    tensors = {f"encoder.{k}": v for k, v in weights.encoder.items()}
+    tensors |= {f"heads.{k}": v for k, v in weights.heads.items()}
+    KIND.write(path, {**describe(weights), "made": dict(weights.made)}, tensors)
 
 
 def describe(weights: Weights) -> dict[str, Any]:
@@ -128,65 +96,14 @@ def describe(weights: Weights) -> dict[str, Any]:
     }
 
 
-def read_run(folder: Path) -> dict[str, Any]:
-    """The run.yaml of a run of perception.
-
-    Raises:
-        UsageError: there is none, or it is of another kind of run.
-    """
-    file = folder / RUN_FILE
-    if not file.is_file():
-        raise UsageError(f"{folder}: not a run of perception (it has no {RUN_FILE})")
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} cannot be read: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(document, dict) or document.get("kind") != KIND:
-        raise UsageError(f"{folder}: a run, but not of perception")
-    if document.get("schema") != SCHEMA:
-        raise UsageError(f"{file} has schema {document.get('schema')}; this reads {SCHEMA}")
-    return document
-
-
-def _of_run(folder: Path) -> Weights:
-    read_run(folder)
-    place = folder / ENCODER_FILE
-    if not place.is_file():
-        raise UsageError(f"{folder}: no encoder yet; it is written at each checkpoint")
-    return _of_file(str(folder), place)
-
-
-def _of_file(name: str, path: Path) -> Weights:
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            document = json.loads((file.metadata() or {})[HEADER])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        schema = document["schema"]
-        shape = tuple(map(int, document["shape"]))
-        channels, num_lanes = int(document["channels"]), int(document["num_lanes"])
-        content, made = document["encoder"], dict(document["made"])
-    except KeyError:
-        raise UsageError(f"{path} holds no encoder") from None
-    except (OSError, ValueError, TypeError, RecursionError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DriveRLError(f"{path} is damaged or no safetensors file ({reason})") from None
-    if schema != SCHEMA:
-        raise UsageError(f"{path} has schema {schema}; this version reads {SCHEMA}")
-    spec = validated(EncoderSpec, content, "encoder")
+def _of_file(name: str, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Weights:
     return Weights(
-        name, spec, shape, channels, num_lanes, _below(tensors, "encoder."),
-        _below(tensors, "heads."), made,
-    )  # fmt: skip
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _loaded(module: Module, state: Mapping[str, Tensor], name: str) -> Module:
-    try:
-        module.load_state_dict(dict(state))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DriveRLError(f"{name} is of another architecture: {reason}") from None
-    return module
+        name,
+        validated(EncoderSpec, document["encoder"], "encoder"),
+        tuple(map(int, document["shape"])),
+        int(document["channels"]),
+        int(document["num_lanes"]),
+        below("encoder.", tensors),
+        below("heads.", tensors),
+        dict(document["made"]),
+    )

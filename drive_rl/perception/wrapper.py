@@ -22,6 +22,7 @@ from drive_rl.perception.heads import affordance_count
 from drive_rl.perception.networks import fused
 from drive_rl.perception.options import PerceptionOptions
 from drive_rl.perception.weights import load_encoder
+from drive_rl.runs.tensors import choose_device
 
 # Convolutions round differently for other batch sizes. With one size for all, features depend on
 # their own frames alone, and results on no number of environments.
@@ -41,7 +42,7 @@ class Perception:
     def __init__(self, options: PerceptionOptions) -> None:
         self.options = options
         weights = load_encoder(options.encoder)
-        self._device = _device(options.device)
+        self._device = choose_device(options.device)
         self._encoder = fused(weights.build_encoder()).to(self._device)
         heads = weights.build_heads().requires_grad_(False).to(self._device)
         # From stacks of 0 to 255, (B, channels, H, W), to what a policy sees, (B, size)
@@ -83,8 +84,8 @@ class Perception:
         return result
 
 
-class PerceptionWrapper(gymnasium.vector.VectorWrapper):
-    """A vector environment whose observations are an encoder's features.
+class _Looking:
+    """What both wrappers are: an environment within, seen through a trained encoder.
 
     Args:
         env: gives stacks of frames.
@@ -96,18 +97,30 @@ class PerceptionWrapper(gymnasium.vector.VectorWrapper):
         UsageError: no such encoder or device, or frames that the encoder does not read.
     """
 
+    env: Any
+
     def __init__(
-        self,
-        env: gymnasium.vector.VectorEnv[Any, Any, Any],
-        encoder: str = "road",
-        output: str = "features",
-        device: str = "auto",
+        self, env: Any, encoder: str = "road", output: str = "features", device: str = "auto"
     ) -> None:
-        super().__init__(env)
+        super().__init__(env)  # type: ignore[call-arg]
         self.perception = Perception(PerceptionOptions(encoder, True, output, device))
-        self.perception.check(env.single_observation_space)
-        self.single_observation_space = self.perception.space
-        self.observation_space = batch_space(self.perception.space, env.num_envs)
+        vector = isinstance(env, gymnasium.vector.VectorEnv)
+        self.perception.check(env.single_observation_space if vector else env.observation_space)
+        space: spaces.Space[Any] = self.perception.space
+        if vector:
+            self.single_observation_space = space
+            space = batch_space(space, env.num_envs)
+        self.observation_space = space
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else, such as `scene` or `get_state`, is of the environment within."""
+        if name.startswith("__") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+
+class PerceptionWrapper(_Looking, gymnasium.vector.VectorWrapper):
+    """A vector environment whose observations are an encoder's features."""
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -128,27 +141,9 @@ class PerceptionWrapper(gymnasium.vector.VectorWrapper):
             infos["final_obs"] = final
         return self.perception(frames), rewards, terminated, truncated, infos
 
-    def __getattr__(self, name: str) -> Any:
-        """Everything else, such as `scene` or `get_state`, is of the environment within."""
-        if name.startswith("__") or name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
-
-class PerceptionObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
+class PerceptionObservation(_Looking, gymnasium.Wrapper[Any, Any, Any, Any]):
     """As PerceptionWrapper, for a single environment."""
-
-    def __init__(
-        self,
-        env: gymnasium.Env[Any, Any],
-        encoder: str = "road",
-        output: str = "features",
-        device: str = "auto",
-    ) -> None:
-        super().__init__(env)
-        self.perception = Perception(PerceptionOptions(encoder, True, output, device))
-        self.perception.check(env.observation_space)
-        self.observation_space = self.perception.space
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -162,12 +157,6 @@ class PerceptionObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         frames, reward, terminated, truncated, info = self.env.step(action)
         return self.perception(frames[None])[0], reward, terminated, truncated, info
 
-    def __getattr__(self, name: str) -> Any:
-        """Everything else, such as `scene` or `get_state`, is of the environment within."""
-        if name.startswith("__") or name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
 
 def check_unfrozen(options: PerceptionOptions, space: spaces.Space[Any]) -> None:
     """Can a policy's network that begins as this encoder read these observations?
@@ -176,15 +165,3 @@ def check_unfrozen(options: PerceptionOptions, space: spaces.Space[Any]) -> None
         UsageError: no such encoder, or no frames that it reads.
     """
     Perception(options).check(space)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise UsageError(f"perception: device {name!r}: {reason}; use cpu") from None
-    return device

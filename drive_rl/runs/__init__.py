@@ -7,6 +7,9 @@
     interrupts   Ctrl-C as a request to save and stop
     progress     what people see meanwhile
     tensors      weights and moments, out of networks and back into them
+    networks     the loop of a training whose networks are no policies
+    weights      trained networks as one safe file
 
-Policies are trained on top of it in `drive_rl.training`, with Stable-Baselines3's loop.
+Encoders (`drive_rl.perception.training`) and the texture GAN (`drive_rl.textures.adversarial`) say
+what a step is; policies are trained in `drive_rl.training`, with Stable-Baselines3's loop.
 """

@@ -113,10 +113,15 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, policy_only: bool 
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader sees the old or the new one, never a part."""
+    """Replace a text file so that a reader sees the old or the new one, never a part."""
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file so that a reader sees the old or the new one, never a part."""
     beside = path.with_name(f".{path.name}.writing")
     try:
-        _write_flushed(beside, text.encode())
+        _write_flushed(beside, content)
         os.replace(beside, path)
     except BaseException:
         beside.unlink(missing_ok=True)

@@ -146,7 +146,7 @@ def _figure_words(figures: Figures) -> list[str]:
         words.append(f"crashes {value:.0%}")
     if (value := figures.get("speed")) is not None:
         words.append(f"{value:.1f} m/s")
-    for name in ("gap", "diversity"):  # of a texture GAN
+    for name in ("loss", "gap", "diversity"):  # of an encoder, of a texture GAN
         if (value := figures.get(name)) is not None:
             words.append(f"{name} {value:.2f}")
     return words

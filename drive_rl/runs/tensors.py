@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import torch
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.runs.checkpoint import Tensors
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 def load_weights(module: torch.nn.Module, weights: Tensors) -> None:
@@ -31,6 +33,24 @@ def load_weights(module: torch.nn.Module, weights: Tensors) -> None:
     if more:
         raise DriveRLError(f"the checkpoint has {min(more)}, this network does not")
     module.load_state_dict(weights)
+
+
+def below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> Tensors:
+    """The tensors whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def loaded(module: Module, weights: Mapping[str, torch.Tensor], name: str) -> Module:
+    """`module` with the weights of the name, ready to be asked.
+
+    Raises:
+        DriveRLError: they are of another architecture.
+    """
+    try:
+        load_weights(module, dict(weights))
+    except DriveRLError as error:
+        raise DriveRLError(f"{name} is of another architecture: {error}") from None
+    return module.eval()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:

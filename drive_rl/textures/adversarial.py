@@ -1,81 +1,47 @@
-"""Training of a texture GAN: in a run folder that can be stopped, resumed and verified.
+"""Training of a texture GAN, in a run folder as `drive_rl.runs.networks` keeps it.
 
-    RUN/run.yaml       spec, classes, data, versions, command
-        checkpoints/   as those of a policy, with the same code
-        sheets/        sample sheets: a row per class, then the controls
-        metrics.jsonl  and TensorBoard's events
-
-All that is random in a step comes of the run's seed and the step's number, so that a resumed run
-needs no generator's state to be the same run, bit for bit.
+RUN/sheets/        sample sheets: a row per class, then the controls
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import signal
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
-from drive_rl.errors import Diverged, DriveRLError, Interrupted, UsageError, warn
-from drive_rl.presets import validated
-from drive_rl.runs import checkpoint as checkpoints
-from drive_rl.runs.checkpoint import Checkpoint
-from drive_rl.runs.interrupts import StopRequest
-from drive_rl.runs.lock import RunLock
-from drive_rl.runs.metrics import MetricsLog, remove_metrics
-from drive_rl.runs.progress import ProgressDisplay, default_progress
-from drive_rl.runs.provenance import provenance
-from drive_rl.runs.tensors import (
-    choose_device,
-    load_weights,
-    optimizer_groups,
-    optimizer_tensors,
-    restore_optimizer,
-)
+from drive_rl.errors import UsageError, warn
+from drive_rl.runs.folder import check_available
+from drive_rl.runs.metrics import MetricsLog
+from drive_rl.runs.networks import AGAIN, NetworkRun, begin, go_on, recorded_data
+from drive_rl.runs.progress import ProgressDisplay
+from drive_rl.runs.tensors import choose_device
+from drive_rl.specs import validated
 from drive_rl.textures.augment import Compositor, diff_augment, toned, turned
 from drive_rl.textures.losses import discriminator_loss, generator_loss, gradient_penalty
 from drive_rl.textures.networks import Discriminator, Generator, count_parameters
 from drive_rl.textures.prepare import Data, load_data
 from drive_rl.textures.sampling import contact_sheet, to_pixels
 from drive_rl.textures.spec import CONTROLS, GanSpec
-from drive_rl.textures.weights import (
-    KIND,
-    RUN_FILE,
-    SCHEMA,
-    Weights,
-    adapt,
-    read_run,
-    split_states,
-)
+from drive_rl.textures.weights import KIND, Weights, adapt
 
-METRICS_INTERVAL = 50  # steps
-KEPT_CHECKPOINTS = 2
 SHEET_COLUMNS = 8
 COLLAPSED = 0.15  # diversity, as a share of that of real crops, below which samples are too alike
-_DISPLAY_INTERVAL = 0.5  # s
 
 
-class GanRun:
-    """The networks of a run, and a step of their training.
-
-    Attributes:
-        path: the run's folder.
-        step: steps taken.
-    """
+class GanRun(NetworkRun):
+    """The networks of a run, and a step of their training."""
 
     def __init__(
         self, path: Path, spec: GanSpec, data: Data, seed: int, device: torch.device
     ) -> None:
-        self.path, self.spec, self.seed, self.device = path, spec, seed, device
-        self.step = 0
+        super().__init__(path, seed, device)
+        self.spec = spec
+        self._diversity_seen: float | None = None
         self.classes = tuple(data.classes_of("train"))
         rows = data.select("train")
         self._crops = torch.from_numpy(data.crops[rows]).permute(0, 3, 1, 2)  # uint8 (N, 3, S, S)
@@ -92,17 +58,20 @@ class GanRun:
             self.discriminator = Discriminator(spec.discriminator, count).to(device)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False)
-        self._optimizers = {
+        self.networks = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "average": self.average,
+        }
+        self.optimizers = {
             name: torch.optim.AdamW(
                 network.parameters(),
                 lr=spec.learning_rate,
                 betas=spec.betas,
                 weight_decay=spec.weight_decay,
             )
-            for name, network in (
-                ("generator", self.generator),
-                ("discriminator", self.discriminator),
-            )
+            for name, network in self.networks.items()
+            if name != "average"
         }
 
     # --- a step -------------------------------------------------------------------------------
@@ -119,7 +88,7 @@ class GanRun:
         count = spec.early_batch_size if 2 * self.step < spec.steps else spec.batch_size
         real, labels, controls = self._draw_real(count, random)
         noise = [part.to(self.device) for part in self.generator.draw(count, spec.side, random)]
-        with self._mixed_precision():
+        with self.mixed_precision():
             fake = self.generator(noise, labels, controls)  # (B, 3, S, S)
 
         def score(x: Tensor) -> Tensor:
@@ -129,23 +98,23 @@ class GanRun:
         # The discriminator
         real_seen = diff_augment(real, spec.augment, random)
         fake_seen = diff_augment(fake.detach().float(), spec.augment, random)
-        with self._mixed_precision():
+        with self.mixed_precision():
             real_score, fake_score = score(real_seen).float(), score(fake_seen).float()
         loss = discriminator_loss(spec.loss, real_score, fake_score)
         penalty = loss.new_zeros(())
         if self.step % spec.penalty_interval == 0 and spec.penalty and spec.loss != "minimax":
             penalty = gradient_penalty(spec.loss, score, real_seen, fake_seen, random)
         total = loss + spec.penalty * spec.penalty_interval * penalty
-        self._update("discriminator", total)
+        self.update("discriminator", total)
 
         # The generator. The real scores are from before the update just made: recomputing them
         # would cost a forward pass for a number that hardly differs and has no gradient here
         self.discriminator.requires_grad_(False)
         seen = diff_augment(fake.float(), spec.augment, random)
-        with self._mixed_precision():
+        with self.mixed_precision():
             fooled = score(seen).float()
         cost = generator_loss(spec.loss, real_score.detach(), fooled)
-        self._update("generator", cost)
+        self.update("generator", cost)
         self.discriminator.requires_grad_(True)
         self._average_weights()
         self.step += 1
@@ -178,28 +147,11 @@ class GanRun:
         device = self.device
         return (crops * 2.0 - 1.0).to(device), labels.to(device), controls.to(device)
 
-    def _update(self, name: str, loss: Tensor) -> None:
-        if not bool(torch.isfinite(loss)):
-            raise Diverged(
-                f"step {self.step + 1}: the loss of the {name} is {float(loss.detach())}; stopped, "
-                f"{self._last_good()}; a lower learning_rate or a higher penalty may help"
-            )
-        optimizer = self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    def _last_good(self) -> str:
-        steps = checkpoints.steps_in(self.path / "checkpoints")
-        if not steps:
-            return "before the first checkpoint"
-        return f"the last good checkpoint is {self.path / 'checkpoints' / str(steps[-1])}"
-
     def _set_learning_rate(self) -> None:
         spec = self.spec
         share = 0.5 * (1.0 + math.cos(math.pi * min(self.step / spec.steps, 1.0)))
         rate = spec.final_learning_rate + share * (spec.learning_rate - spec.final_learning_rate)
-        for optimizer in self._optimizers.values():
+        for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate
 
@@ -211,11 +163,6 @@ class GanRun:
                 self.average.parameters(), self.generator.parameters(), strict=True
             ):
                 mean.lerp_(value, 1.0 - keep)
-
-    def _mixed_precision(self) -> torch.autocast:
-        """bfloat16 on CUDA, whose exponents are those of float32: no loss needs scaling."""
-        cuda = self.device.type == "cuda"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=cuda)
 
     # --- looking at it ------------------------------------------------------------------------
 
@@ -258,49 +205,36 @@ class GanRun:
             real.append(self._crops[chosen].float().flatten(1) / 127.5 - 1.0)
         return float((_difference(fakes) / _difference(torch.stack(real)).clamp_min(1e-3)).mean())
 
-    # --- checkpoints --------------------------------------------------------------------------
+    def look(self, figures: Mapping[str, float], log: MetricsLog, display: ProgressDisplay) -> None:
+        """Now and then write a sample sheet, and say so if the samples are too alike."""
+        from PIL import Image
 
-    def captured(self, elapsed: float) -> Checkpoint:
-        """All that continues from here as if it had never stopped."""
-        networks = {
-            "generator": self.generator,
-            "discriminator": self.discriminator,
-            "average": self.average,
-        }
-        policy = {
-            f"{name}.{key}": value.detach().clone()
-            for name, network in networks.items()
-            for key, value in network.state_dict().items()
-        }
-        moments = {
-            f"{name}.{key}": value
-            for name, optimizer in self._optimizers.items()
-            for key, value in optimizer_tensors(optimizer).items()
-        }
-        groups = {name: optimizer_groups(each) for name, each in self._optimizers.items()}
-        state = {"optimizer_groups": groups, "elapsed": elapsed}
-        return Checkpoint(self.step, policy, moments, state)
+        if self.step % self.spec.sheet_interval and self.step != self.spec.steps:
+            return
+        sheet, diversity = self.sheet()
+        folder = self.path / "sheets"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(sheet).save(folder / f"{self.step:06d}.png")
+        log.picture("samples", sheet, self.step)
+        log.write(self.step, {"diversity": diversity})
+        if diversity < COLLAPSED:
+            display.message(
+                f"step {self.step:,}: collapsed? tiles of a class differ {diversity:.0%} as much "
+                "as real ones do; a higher penalty or another loss may help"
+            )
+        self._diversity_seen = diversity
 
-    def restore(self, checkpoint: Checkpoint) -> float:
-        """Put a checkpoint back; returns the seconds of training until then.
+    def shown(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """The discriminator's lead, and how different the last sheet's tiles were."""
+        seen = self._diversity_seen
+        return {"gap": figures["gap"]} | ({} if seen is None else {"diversity": seen})
 
-        Raises:
-            DriveRLError: it is of another architecture.
-        """
-        for name in ("generator", "discriminator", "average"):
-            network = getattr(self, name)
-            load_weights(network, split_states(checkpoint.policy, f"{name}."))
-        try:
-            for name, optimizer in self._optimizers.items():
-                moments = split_states(checkpoint.optimizer, f"{name}.")
-                restore_optimizer(optimizer, moments, checkpoint.state["optimizer_groups"][name])
-            elapsed = float(checkpoint.state["elapsed"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise DriveRLError(
-                f"checkpoint {checkpoint.step} does not fit this run's specification ({error})"
-            ) from error
-        self.step = checkpoint.step
-        return elapsed
+    def label(self) -> str:
+        """What is trained, in a line."""
+        return (
+            f"texture GAN of {', '.join(self.classes)}: {count_parameters(self.generator):,} and "
+            f"{count_parameters(self.discriminator):,} parameters, {self.spec.loss} loss"
+        )
 
     def start_from(self, weights: Weights) -> None:
         """Begin with trained weights, of these classes or of others."""
@@ -336,141 +270,36 @@ def train(
     data = load_data(data_folder)
     _check_data(data, spec)
     torch_device = choose_device(device)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        hint = "; --resume continues it" if (out / RUN_FILE).is_file() else "; name another folder"
-        raise UsageError(f"{out}: exists and is not empty{hint}")
-    threads = spec.num_threads or torch.get_num_threads()
+    check_available(out, AGAIN)
     run = GanRun(out, spec, data, seed, torch_device)
     if weights is not None:
         run.start_from(weights)
-    document = {
-        "schema": SCHEMA,
-        "kind": KIND,
-        "spec": spec.model_dump(mode="json"),
+    details = {
         "classes": list(run.classes),
-        "seed": seed,
-        "data": {"folder": str(data.folder.resolve()), "sha256": _digest(data)},
         "sources": _sources(data),
         "from": None if weights is None else weights.name,
-        **provenance(str(torch_device), threads),
     }
-    try:
-        (out / "checkpoints").mkdir(parents=True)
-        text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-        checkpoints.write_text_atomically(out / RUN_FILE, text)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written ({error.strerror})") from None
-    with RunLock(out):
-        # Where it starts: with --from that is no longer what the seed alone would give
-        checkpoints.write_checkpoint(out / "checkpoints", run.captured(0.0))
-        _learn(run, 0.0, threads, progress or default_progress())
-    return out
+    return begin(run, KIND.name, spec, data, details, progress)
 
 
 def resume(
     out: Path, data_folder: Path | None = None, *, progress: ProgressDisplay | None = None
 ) -> Path:
-    """Continue a run at its newest whole checkpoint; on the CPU, bit for bit.
+    """Continue a run, as `drive_rl.runs.networks.go_on` does.
 
     Raises:
         UsageError: no run there, or other data than it was begun with.
         DriveRLError: no whole checkpoint, or one of another architecture.
     """
-    document = read_run(out)
+    document = KIND.read_run(out)
     spec = validated(GanSpec, document["spec"], "spec")
-    recorded: Mapping[str, Any] = document["data"]
-    data = load_data(data_folder or Path(recorded["folder"]))
+    data = load_data(data_folder or recorded_data(out, document))
     _check_data(data, spec)
-    if _digest(data) != recorded["sha256"]:
-        raise UsageError(f"{data.folder} is not the data that {out} was begun with")
-    display = progress or default_progress()
-    device = choose_device(str(document["device"]))
-    with RunLock(out):
-        checkpoint = checkpoints.newest_whole(out / "checkpoints", warn)
-        if checkpoint is None:
-            raise DriveRLError(f"{out}: no whole checkpoint to resume from")
-        if checkpoint.step >= spec.steps:
-            display.message(f"{out}: finished, at step {checkpoint.step:,}")
-            return out
-        run = GanRun(out, spec, data, int(document["seed"]), device)
-        elapsed = run.restore(checkpoint)
-        if checkpoint.step == 0:
-            remove_metrics(out)
-        _learn(run, elapsed, int(document["torch_threads"]), display)
-    return out
 
+    def build(seed: int, device: torch.device) -> GanRun:
+        return GanRun(out, spec, data, seed, device)
 
-def _learn(run: GanRun, elapsed: float, threads: int, display: ProgressDisplay) -> None:
-    spec, folder = run.spec, run.path / "checkpoints"
-    checkpoints.sweep(folder)
-    before, began, shown = torch.get_num_threads(), time.monotonic(), 0.0
-    first, latest = run.step, {"diversity": math.nan}
-    torch.set_num_threads(threads)
-    log = MetricsLog(run, run.step)
-
-    def save() -> None:
-        log.flush()
-        checkpoints.write_checkpoint(folder, run.captured(elapsed + time.monotonic() - began))
-        checkpoints.write_text_atomically(folder / "last", f"{run.step}\n")
-        checkpoints.prune(folder, checkpoints.steps_in(folder)[-KEPT_CHECKPOINTS:])
-
-    display.start(
-        f"texture GAN of {', '.join(run.classes)}: {count_parameters(run.generator):,} and "
-        f"{count_parameters(run.discriminator):,} parameters, {spec.loss} loss, {run.device} "
-        f"-> {run.path}",
-        spec.steps,
-        run.step,
-    )
-    gathered: dict[str, list[float]] = {}
-    try:
-        with StopRequest() as stop:
-            while run.step < spec.steps:
-                figures = run.train_step()
-                for name, value in figures.items():
-                    gathered.setdefault(name, []).append(value)
-                if run.step % METRICS_INTERVAL == 0 or run.step == spec.steps:
-                    seconds = time.monotonic() - began
-                    means = {name: sum(values) / len(values) for name, values in gathered.items()}
-                    rate = (run.step - first) / max(seconds, 1e-9)
-                    log.write(run.step, {**means, "fps": rate, "time": elapsed + seconds})
-                    gathered.clear()
-                if run.step % spec.sheet_interval == 0 or run.step == spec.steps:
-                    latest["diversity"] = _look(run, log, display)
-                if time.monotonic() - shown > _DISPLAY_INTERVAL:
-                    shown = time.monotonic()
-                    known = {k: v for k, v in latest.items() if not math.isnan(v)}
-                    display.update(run.step, {"gap": figures["gap"], **known})
-                if run.step % spec.checkpoint_interval == 0 or run.step == spec.steps:
-                    save()
-                if stop.signal_number is not None and run.step < spec.steps:
-                    save()
-                    raise Interrupted(
-                        f"stopped; saved at step {run.step:,}; continue with the same command "
-                        "and --resume",
-                        stop.signal_number or int(signal.SIGINT),
-                    )
-    finally:
-        log.close()
-        display.close()
-        torch.set_num_threads(before)
-
-
-def _look(run: GanRun, log: MetricsLog, display: ProgressDisplay) -> float:
-    """Write a sample sheet, and say so if the samples are too alike."""
-    from PIL import Image
-
-    sheet, diversity = run.sheet()
-    folder = run.path / "sheets"
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(sheet).save(folder / f"{run.step:06d}.png")
-    log.picture("samples", sheet, run.step)
-    log.write(run.step, {"diversity": diversity})
-    if diversity < COLLAPSED:
-        display.message(
-            f"step {run.step:,}: collapsed? tiles of a class differ {diversity:.0%} as much as "
-            "real ones do; a higher penalty or another loss may help"
-        )
-    return diversity
+    return go_on(out, document, spec, data, build, progress)
 
 
 def _check_data(data: Data, spec: GanSpec) -> None:
@@ -490,12 +319,6 @@ def _check_data(data: Data, spec: GanSpec) -> None:
             f"{data.folder} has one photo to learn from ({next(iter(sources))}): tiles will be "
             "variations of it, and no score can tell learning from copying it"
         )
-
-
-def _digest(data: Data) -> str:
-    digest = hashlib.sha256(data.crops.tobytes())
-    digest.update(repr([(row["class"], row["split"]) for row in data.table]).encode())
-    return digest.hexdigest()
 
 
 def _sources(data: Data) -> list[dict[str, str]]:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from drive_rl.errors import UsageError
+from drive_rl.console import (
+    Config,
+    Device,
+    Json,
+    Resume,
+    Seed,
+    Settings,
+    Start,
+    Steps,
+    changes,
+    check_resumed,
+    names_in,
+    print_json,
+    print_table,
+)
+from drive_rl.errors import UsageError, warn
 
 app = typer.Typer(
     help="Road textures: make data of photos, train a GAN on them, sample banks, score them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 
 
 @app.command()
@@ -43,12 +54,12 @@ def prepare(
     data = prepare_data(
         sources,
         out,
-        classes=_names(classes) or None,
+        classes=names_in(classes) or None,
         side=side,
         crops=crops,
         seed=seed,
         licence=licence,
-        say=_say,
+        say=warn,
     )
     counts = {
         name: {
@@ -58,10 +69,10 @@ def prepare(
         for name in data.classes
     }
     if as_json:
-        _print_json({"schema": 1, "data": str(out), "crops": counts})
+        print_json({"schema": 1, "data": str(out), "crops": counts})
         return
     headings = ["class", *SPLITS]
-    _print_table([headings, *([name, *map(str, row.values())] for name, row in counts.items())])
+    print_table([headings, *([name, *map(str, row.values())] for name, row in counts.items())])
     print(f"\nNext:\n  drive-rl textures train {out} --out RUN --from roadgan")
 
 
@@ -69,33 +80,23 @@ def prepare(
 def train(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Of `textures prepare`.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run.")],
-    config: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Settings: a shipped name or a YAML file.")
-    ] = "roadgan",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE ...", help="Change a setting.")
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps to train for.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="NAME|RUN", help="Start from these weights: roadgan."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue RUN.")] = False,
+    config: Config = "roadgan",
+    settings: Settings = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    start: Start = None,
+    resume: Resume = False,
 ) -> None:
     """Train a texture GAN."""
     from drive_rl.textures import adversarial
-    from drive_rl.textures.spec import load_spec, parse_settings
+    from drive_rl.textures.spec import load_spec
 
     if resume:
-        if settings or steps is not None or start:
-            raise UsageError("--resume continues RUN as it was begun; leave the settings out")
+        check_resumed(settings, steps, start)
         adversarial.resume(out, data)
     else:
-        overrides = parse_settings(settings or ())
-        if steps is not None:
-            overrides["steps"] = steps
+        overrides = changes(settings, steps=steps)
         weights = None
         if start is not None:
             from drive_rl.textures.weights import load_weights
@@ -156,7 +157,7 @@ def sample(
         sheet.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(sampling.contact_sheet(bank.tiles[:64], 8)).save(sheet)
     if as_json:
-        _print_json({"schema": 1, "bank": str(out), "count": count, "size": size, "seed": seed})
+        print_json({"schema": 1, "bank": str(out), "count": count, "size": size, "seed": seed})
     else:
         print(f"Written: {out} ({count} tiles of {size} x {size})")
 
@@ -178,10 +179,10 @@ def score(
 
     document = score_bank(bank, against, features=features, seed=seed)
     if as_json:
-        _print_json(document)
+        print_json(document)
         return
     print(f"against {document['against']}, features {document['features']} ({document['note']})\n")
-    _print_table(table_of(document))
+    print_table(table_of(document))
     if (gap := document["discriminator_gap"]) is not None:
         print(f"\ndiscriminator's gap between train and held-out: {gap:.2f} deviations")
 
@@ -199,28 +200,6 @@ def export(
 
     from drive_rl.textures.weights import load_weights, save_weights
 
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: the file's name must end in .safetensors")
     weights = load_weights(run)
     save_weights(replace(weights, made={**weights.made, "licence": licence}), out)
     print(f"Written: {out} ({out.stat().st_size / 1e6:.1f} MB)")
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _say(text: str) -> None:
-    print(f"drive-rl: {text}", file=sys.stderr, flush=True)
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _print_table(rows: list[list[str]]) -> None:
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
-        first = row[0].ljust(widths[0])
-        rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        print("  ".join([first, *rest]))

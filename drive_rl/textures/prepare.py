@@ -51,6 +51,13 @@ class Data(NamedTuple):
         """Names of the surfaces that a split has crops of, sorted."""
         return sorted({row["class"] for row in self.table if row["split"] == split})
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the crops, their classes and their splits."""
+        digest = hashlib.sha256(self.crops.tobytes())
+        digest.update(repr([(row["class"], row["split"]) for row in self.table]).encode())
+        return digest.hexdigest()
+
     def select(self, split: str) -> NDArray[np.int64]:
         """Indices of a split's crops; may be none."""
         found = [index for index, row in enumerate(self.table) if row["split"] == split]

@@ -5,17 +5,15 @@ spec = load_spec("roadgan", {"loss": "wasserstein", "steps": 2000})
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
-from drive_rl.data import data_folder
-from drive_rl.errors import UsageError, unknown
-from drive_rl.presets import Spec, read_yaml, validated
+from drive_rl.specs import Spec, load_settings
 
+ASSETS = "textures"
 CONTROLS = ("wetness", "wear", "cracks", "snow")
 LOSSES = ("minimax", "wasserstein", "relativistic")
 
@@ -101,57 +99,6 @@ class GanSpec(Spec):
     num_threads: int | None = Field(default=None, ge=1)
 
 
-def spec_names() -> list[str]:
-    """The settings that ship."""
-    return sorted(path.stem for path in (data_folder("assets") / "textures").glob("*.yaml"))
-
-
 def load_spec(name: str | Path, overrides: Mapping[str, Any] | None = None) -> GanSpec:
-    """The settings of a shipped name or of a YAML file, with some changed.
-
-    Args:
-        overrides: values by key; `discriminator.attention` reaches into a group.
-
-    Raises:
-        UsageError: no such file, an unknown key, a value that cannot be.
-    """
-    path = Path(name)
-    if str(name) in spec_names():
-        path = data_folder("assets") / "textures" / f"{name}.yaml"
-    elif path.suffix not in (".yaml", ".yml"):
-        raise unknown("settings of a texture GAN", str(name), spec_names())
-    elif not path.is_file():
-        raise UsageError(f"settings {str(name)!r}: no such file")
-    return changed(read_yaml(path), overrides or {})
-
-
-def changed(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> GanSpec:
-    """A spec of some content with some values changed."""
-    content = {k: dict(v) if isinstance(v, Mapping) else v for k, v in tree.items()}
-    for key, value in overrides.items():
-        group, _, name = key.partition(".")
-        if not name:
-            content[key] = value
-        elif isinstance(content.setdefault(group, {}), dict):
-            content[group][name] = value
-        else:
-            raise unknown("setting", key, GanSpec.model_fields)
-    return validated(GanSpec, content)
-
-
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """`key=value` texts as a mapping, the values read as YAML.
-
-    Raises:
-        UsageError: a text without `=`, or a value that does not parse.
-    """
-    parsed: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"setting {text!r} is not of the form key=value")
-        try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"setting {text!r}: {value!r} does not parse") from None
-    return parsed
+    """The settings of a shipped name or of a YAML file, with some changed; see `load_settings`."""
+    return load_settings(GanSpec, ASSETS, name, overrides)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from drive_rl.specs import changed
 from drive_rl.textures.prepare import Data, prepare
-from drive_rl.textures.spec import GanSpec, changed
+from drive_rl.textures.spec import GanSpec
 
 TINY: dict[str, Any] = {
     "side": 32,
@@ -27,7 +28,7 @@ TINY: dict[str, Any] = {
 
 def tiny_spec(**overrides: Any) -> GanSpec:
     """Settings of a GAN that takes milliseconds a step."""
-    return changed(TINY, overrides)
+    return changed(GanSpec, TINY, overrides)
 
 
 def save_photo(path: Path, seed: int, size: int = 80, level: float = 110.0) -> Path:
