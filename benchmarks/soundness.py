@@ -18,7 +18,8 @@ import numpy as np
 from drive_rl.environments.compiled import CompiledVectorEnv, uncovered
 from drive_rl.presets import load_environment
 from drive_rl.simulator import state as st
-from drive_rl.simulator.engine import Simulator, StepResult
+from drive_rl.simulator.engine import Simulator
+from drive_rl.simulator.results import StepResult
 from drive_rl.simulator.scenes import SCENES
 from drive_rl.simulator.vehicles import MAX_SPEED
 

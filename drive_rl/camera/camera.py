@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drive_rl.camera import frames
-from drive_rl.camera.factors import CAMERA_DTYPE, NAMES, Variation, draw_episode, stream_of
+from drive_rl.camera.factors import CAMERA_DTYPE, NAMES, Variation, stream_of
 from drive_rl.camera.ground import make_ground
 from drive_rl.camera.lens import make_noise
 from drive_rl.camera.options import CameraOptions
@@ -35,6 +35,9 @@ class Camera:
         num_envs: environments.
         num_agents: agents that have a camera, in each environment.
     """
+
+    BEGIN = staticmethod(frames.begin)
+    LOOK = staticmethod(frames.observe)
 
     def __init__(
         self,
@@ -118,25 +121,31 @@ class Camera:
 
     def begin(self, mask: Any, low: int, high: int) -> None:
         """Draw what varies, in the environments of a mask within [low, high): an episode begins."""
-        draw_episode(self.cameras, self._variation, mask, low, high)
+        self.BEGIN(self._sight(), mask, low, high)
 
     def observe(self, state: State, mask: Any, low: int, high: int) -> None:
         """Add a frame to the stacks of the environments of a mask within [low, high)."""
+        self.LOOK(state, self._sight(), mask, self.stacks.current, low, high)
+
+    def sight(self, state: State) -> frames.Sight:
+        """What the stages look with, in calls of this thread within one step."""
+        del state  # whatever stands there can be drawn
+        return self._sight()
+
+    def _sight(self) -> frames.Sight:
         scratch = getattr(self._scratch, "value", None)
         if scratch is None:
             scratch = frames.make_scratch(self.options.width, self.options.height)
             self._scratch.value = scratch
-        frames.observe(
-            state, self._ground, self._surfaces, self._optics, self.cameras, scratch,
-            self.stacks.previous, self.stacks.current, mask, low, high,
+        return frames.Sight(
+            self._ground, self._surfaces, self._optics, self.cameras, self._variation, scratch,
+            self.stacks.previous,
         )  # fmt: skip
 
     def drawn(self) -> dict[str, NDArray[Any]]:
         """What varies and what was drawn for the present episodes, arrays (num_envs,)."""
-        values = {
-            name: self.cameras.values[:, NAMES.index(name)].copy()
-            for name in self.randomization.ranges
-        }
+        columns = np.asarray(self.cameras)["values"].T.copy()  # (len(NAMES), num_envs)
+        values = {name: columns[NAMES.index(name)] for name in self.randomization.ranges}
         if "road_texture" in self.randomization.textures:
             values["road_texture"] = self.road_names[self.cameras.road]
         if "verge_texture" in self.randomization.textures:

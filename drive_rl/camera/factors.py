@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from drive_rl.camera.bodies import mixed_bits
-from drive_rl.simulator.jit import bare, kernel
+from drive_rl.simulator.jit import bare
 
 
 class Factor(NamedTuple):
@@ -112,7 +112,7 @@ def uniform(key, number):  # type: ignore[no-untyped-def]
     return mixed_bits(key ^ mixed_bits(number)) / 4611686018427387904.0
 
 
-@kernel
+@bare
 def draw_episode(cameras, variation, mask, low, high):  # type: ignore[no-untyped-def]
     """Draw everything that varies, at the start of an episode in each environment of the mask."""
     for env in range(low, high):

@@ -120,6 +120,18 @@ class Scratch(NamedTuple):
     beyond: Any
 
 
+class Sight(NamedTuple):
+    """What a thread looks with in one step."""
+
+    ground: Any  # ground.Ground
+    surfaces: Surfaces
+    optics: Any  # (1,) OPTICS_DTYPE
+    cameras: Any  # (num_envs,) factors.CAMERA_DTYPE
+    variation: Any  # factors.Variation
+    scratch: Scratch
+    previous: Any  # (num_envs, num_agents, stack, channels, height, width) u1: the stacks before
+
+
 def make_scratch(width: int, height: int) -> Scratch:
     """Room to render frames in; one per thread."""
     columns = strides(width)
@@ -153,14 +165,22 @@ def make_scratch(width: int, height: int) -> Scratch:
 
 
 @kernel
-def observe(state, ground, surfaces, optics, cameras, scratch, previous, current, mask, low, high):  # type: ignore[no-untyped-def]
+def begin(sight, mask, low, high):  # type: ignore[no-untyped-def]
+    """Draw what varies, in the environments of the mask within [low, high): an episode begins."""
+    f.draw_episode(sight.cameras, sight.variation, mask, low, high)
+
+
+@kernel
+def observe(state, sight, mask, current, low, high):  # type: ignore[no-untyped-def]
     """Render a frame of every agent in the environments of the mask within [low, high).
 
     Args:
-        previous, current: (num_envs, num_agents, stack, channels, height, width) u1: the stacks
-            before and after; they may be the same arrays at the start of an episode, whose first
-            frame fills the stack.
+        sight: a `Sight`.
+        current: (num_envs, num_agents, stack, channels, height, width) u1: the stacks that come
+            after `sight.previous`. They may be the same array at the start of an episode, whose
+            first frame fills the stack.
     """
+    cameras, previous = sight.cameras, sight.previous
     for env in range(low, high):
         if not mask[env]:
             continue
@@ -178,8 +198,9 @@ def observe(state, ground, surfaces, optics, cameras, scratch, previous, current
                 copy_frames(previous[env, agent, last:], stack[last:])
                 continue
             render(
-                road, ground, surfaces, optics[0], camera, road.agents[agent], scratch, stack[last]
-            )
+                road, sight.ground, sight.surfaces, sight.optics[0], camera, road.agents[agent],
+                sight.scratch, stack[last],
+            )  # fmt: skip
             if camera.frame == 0:
                 for k in range(last):
                     copy_frames(stack[last:], stack[k : k + 1])

@@ -31,7 +31,8 @@ from drive_rl.environments.sight import (
 from drive_rl.errors import UsageError
 from drive_rl.presets import EnvironmentSpec
 from drive_rl.simulator import state as st
-from drive_rl.simulator.engine import Info, Simulator
+from drive_rl.simulator.engine import Simulator
+from drive_rl.simulator.results import Info
 from drive_rl.simulator.scenes import SCENES, scene_of
 from drive_rl.simulator.settings import TRAFFIC
 
@@ -418,7 +419,7 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         r = self.simulator.reset(mask)
         self._ended[mask] = False
         infos: dict[str, Any] = {}
-        self._add(infos, r.first_info, self._compiled.neutral(n), mask)
+        self._add(infos, r.first_info, self._compiled.neutral(n), mask, self._compiled.drawn())
         return self._compiled.layout.batch(r.observations), infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -426,14 +427,15 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         numbers = self._compiled.actions(actions)
         everywhere = np.ones(self.num_envs, np.bool_)
         infos: dict[str, Any] = {}
+        drawn = self._compiled.drawn()  # for the episodes that now end
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             r = self.simulator.step(numbers)
             over, going = r.done.copy(), ~r.done
             if over.any():
-                self._add_final(infos, over, actions)
+                self._add_final(infos, over, actions, drawn)
                 neutral = self._compiled.neutral(self.num_envs)
-                self._add(infos, r.first_info, neutral, over)
-            self._add(infos, r.info, actions, going, step=True)
+                self._add(infos, r.first_info, neutral, over, self._compiled.drawn())
+            self._add(infos, r.info, actions, going, drawn, step=True)
         elif self.autoreset_mode == AutoresetMode.NEXT_STEP and self._ended.any():
             waiting = self._ended.copy()
             rows = np.flatnonzero(waiting)
@@ -443,8 +445,9 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             self.simulator.reset(waiting)
             r.rewards[waiting] = 0.0
             r.terminated[waiting] = r.truncated[waiting] = r.done[waiting] = False
-            self._add(infos, r.first_info, self._compiled.neutral(self.num_envs), waiting)
-            self._add(infos, r.info, actions, ~waiting, step=True)
+            neutral = self._compiled.neutral(self.num_envs)
+            self._add(infos, r.first_info, neutral, waiting, self._compiled.drawn())
+            self._add(infos, r.info, actions, ~waiting, drawn, step=True)
         else:
             if self._ended.any():
                 raise UsageError(
@@ -452,7 +455,7 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
                     "reset(options={'reset_mask': ...}) before the next step"
                 )
             r = self.simulator.step(numbers, autoreset=False)
-            self._add(infos, r.info, actions, everywhere, step=True)
+            self._add(infos, r.info, actions, everywhere, drawn, step=True)
         if self.simulator.trace.shape[0]:
             infos["frames"], infos["_frames"] = self.simulator.trace.copy(), everywhere
         self._ended = r.done.copy()
@@ -467,7 +470,13 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         self.simulator.record_frames(wanted)
 
     def _add(
-        self, infos: dict[str, Any], info: Info, actions: Any, mask: Any, step: bool = False
+        self,
+        infos: dict[str, Any],
+        info: Info,
+        actions: Any,
+        mask: Any,
+        drawn: Mapping[str, Any],
+        step: bool = False,
     ) -> None:
         """Write the rows of a mask in Gymnasium's layout: an array and a mask per key."""
         rows = np.flatnonzero(mask)
@@ -500,19 +509,21 @@ class CompiledVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             put(infos, "is_success", goal)
         if self._compiled.varies:
             inner = infos.setdefault("randomization", {})
-            for name, values in self._compiled.drawn().items():
+            for name, values in drawn.items():
                 put(inner, name, values)
             infos.setdefault("_randomization", np.zeros(self.num_envs, np.bool_))[rows] = True
         put(infos, "on_road", info.on_road)
         put(infos, "lane_index", info.lane_index)
 
-    def _add_final(self, infos: dict[str, Any], over: Any, actions: Any) -> None:
+    def _add_final(
+        self, infos: dict[str, Any], over: Any, actions: Any, drawn: Mapping[str, Any]
+    ) -> None:
         r = self.simulator.result
         final = np.full(self.num_envs, None, dtype=object)
         for env in np.flatnonzero(over):
             final[env] = self._compiled.layout.single(r.final_observations[env])
         final_info: dict[str, Any] = {}
-        self._add(final_info, r.info, actions, over, step=True)
+        self._add(final_info, r.info, actions, over, drawn, step=True)
         infos["final_obs"], infos["_final_obs"] = final, over.copy()
         infos["final_info"], infos["_final_info"] = final_info, over.copy()
 

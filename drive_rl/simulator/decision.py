@@ -2,8 +2,8 @@
 
 One text for both ways of running it. Where every stage is a kernel it is compiled, and a thread
 does all of its share of a step in one call: it needs Python (and its one lock) twice, not eight
-times for each 64 environments. Where a stage is Python (a camera that observes, traffic that
-varies, several observations in one), the same text is run by Python, stage by stage.
+times for each range of them. Where a stage is Python (traffic that varies, several observations
+in one), the same text is run by Python, stage by stage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     network: Any  # Network
     settings: Any  # Settings
     options: Any  # of the scene
-    sight: Any  # options of the observation
+    sight: Any  # options of the observation, or what an observer looks with
     actions: Any  # (num_envs, num_agents, action_size) f8
     neutral: Any  # like actions: those that change nothing
     nobody: Any  # (num_envs, 0, 1) f8: actions where no agent is there yet
@@ -32,9 +32,9 @@ class Batch(NamedTuple):
     no_trace: Any
     everyone: Any  # (num_envs,) bool, all True
     unused: Any  # room for what is not asked for: rewards, terminated, truncated
-    result: Any  # engine.StepResult
-    seen: Any  # (num_envs, size): its observations, flat
-    kept: Any  # (num_envs, size): its final_observations, flat
+    result: Any  # results.StepResult
+    seen: Any  # (num_envs, size): its observations, flat; nothing where an observer looks
+    kept: Any  # (num_envs, size): its final_observations, likewise
 
 
 @recipe
@@ -66,7 +66,7 @@ def decide(stages, batch, low, high):  # type: ignore[no-untyped-def]
 def begin(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
     """A new episode in those environments of `mask` (num_envs,) that are in [low, high)."""
     state, network, settings, r = batch.state, batch.network, batch.settings, batch.result
-    call(stages, stage.BEGIN, (mask, low, high))
+    call(stages, stage.BEGIN, (batch.sight, mask, low, high))
     if has(stages, stage.POPULATE):
         call(stages, stage.POPULATE, (state, network, settings, batch.options, mask, low, high))
         frames = settings.common[0].warm_up
@@ -88,6 +88,11 @@ def _observe(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
             batch.state, batch.network, batch.settings, batch.sight, mask,
             batch.result.observations, low, high,
         ),
+    )  # fmt: skip
+    # An observer needs to know less: it is compiled once, not for every kind of scene
+    call(
+        stages, stage.LOOK,
+        (batch.state, batch.sight, mask, batch.result.observations, low, high),
     )  # fmt: skip
 
 
@@ -117,13 +122,18 @@ def _evaluate(  # type: ignore[no-untyped-def]
 
 
 @bare_kernel
-def work_off(stages, batch, mask, what, tickets, size):  # type: ignore[no-untyped-def]
-    """Take ranges of `size` environments until none is left, as several threads do at once.
+def work_off(stages, batch, mask, what, tickets, shares, most):  # type: ignore[no-untyped-def]
+    """Take ranges of environments until none is left, as several threads do at once.
+
+    A range is a `shares`-th of what is left, and at most `most`: large ones while there is much to
+    do, small ones at the end, so that no thread waits long for the last.
 
     `tickets` (1,) i8 is where the next range begins; `mask` (num_envs,) bool is of a RESET.
     """
     num_envs = mask.shape[0]
     while True:
+        # Another thread may take one in between: then this range is a little large
+        size = max(1, min(most, (num_envs - tickets[0]) // shares))
         low = take(tickets, size)
         if low >= num_envs:
             break

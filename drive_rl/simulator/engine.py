@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numba.core import config as numba_config
@@ -17,102 +17,14 @@ from drive_rl.simulator import stages as stage
 from drive_rl.simulator.decision import Batch
 from drive_rl.simulator.network import Map, flatten
 from drive_rl.simulator.observations import observation_dtype, observation_of
+from drive_rl.simulator.observers import Observer, Traffic
+from drive_rl.simulator.results import Info, Rows, StepResult
 from drive_rl.simulator.scenes import scene_of
 from drive_rl.simulator.state import Capacity, State, allocate
 
 CHUNK = 64  # environments that a thread takes at once, at most, where stages are compiled
-SHARES = 8  # that each thread's environments are taken in then: the last to end is not long alone
-
-
-class Info(NamedTuple):
-    """What highway-env's info says."""
-
-    speed: Any  # (num_envs,) f8, of the first agent [m/s]
-    crashed: Any  # (num_envs,) bool, of the first agent
-    on_road: Any  # (num_envs,) bool, of the first agent
-    lane_index: Any  # (num_envs,) i8, the first agent's lane on its road, 0 leftmost
-    rewards: Any  # (num_envs, num_rewards) f8: info["rewards"], columns `reward_names`
-    agents: Any  # (num_envs, num_agents, n) f8: the scene's AGENT_INFO
-
-
-class StepResult(NamedTuple):
-    """What a decision of all environments gives. The arrays belong to the simulator: copy to keep.
-
-    Where an episode is over (`done`), `observations` is the first of the next episode if the
-    simulator was told to reset, and `final_observations` the last of the one that ended; its other
-    rows are meaningless.
-    """
-
-    observations: Any  # (num_envs, num_observers, *shape): every agent, or the first one
-    rewards: Any  # (num_envs,) f8
-    terminated: Any  # (num_envs,) bool
-    truncated: Any  # (num_envs,) bool
-    done: Any  # (num_envs,) bool
-    final_observations: Any  # like observations; of an observer, rows that can be read once
-    info: Info  # at the end of the step, before a reset
-    first_info: Info  # at the beginning of the episode; only where an environment was just reset
-
-
-class Observer(Protocol):
-    """What sees the scenes in a way of its own and keeps its own arrays: a camera.
-
-    Rows are environments; `begin` and `observe` are called with ranges of them, from the
-    simulator's threads.
-    """
-
-    @property
-    def observations(self) -> Any:
-        """The present observations, (num_envs, num_observers, ...)."""
-
-    def seed(self, env: int, words: Any) -> None:
-        """An environment was seeded; its generator's words."""
-
-    def advance(self, keep: Any = None) -> Any:
-        """The array for the next observations, with those of the mask `keep` carried over."""
-
-    def begin(self, mask: Any, low: int, high: int) -> None:
-        """An episode begins in each environment of the mask."""
-
-    def observe(self, state: State, mask: Any, low: int, high: int) -> None:
-        """Look at the environments of the mask."""
-
-    def get_state(self, rows: Any) -> dict[str, Any]:
-        """A snapshot of some environments."""
-
-    def set_state(self, snapshot: Mapping[str, Any], rows: Any) -> None:
-        """Put a snapshot back."""
-
-    def copy_from(self, other: Any, source: Any, target: Any) -> None:
-        """Copy environments."""
-
-
-class Rows(dict[int, Any]):
-    """Some rows of a large array, kept until they are read: `rows[env]` takes one."""
-
-    def __setitem__(self, row: int, value: Any) -> None:
-        super().__setitem__(row, value.copy())
-
-    def __getitem__(self, row: int) -> Any:
-        return self.pop(int(row))
-
-
-class Traffic(Protocol):
-    """What varies in the traffic from episode to episode."""
-
-    def seed(self, env: int, words: Any) -> None:
-        """An environment was seeded; its generator's words."""
-
-    def begin(self, env: int) -> Mapping[str, float]:
-        """An episode begins: its `politeness`, `time_headway` [s], `density`, or some of them."""
-
-    def get_state(self, rows: Any) -> dict[str, Any]:
-        """A snapshot of some environments."""
-
-    def set_state(self, snapshot: Mapping[str, Any], rows: Any) -> None:
-        """Put a snapshot back."""
-
-    def factors(self, env: int) -> Mapping[str, float]:
-        """What `begin` gave last."""
+SHARES = 4  # it takes such a share of its part of what is left: the last to end is not long alone
+_NOTHING = np.zeros((0, 0), np.uint8)  # where an array is asked for that nobody reads
 
 
 class Simulator:
@@ -290,8 +202,19 @@ class Simulator:
         """
         self._actions[...] = np.asarray(actions).reshape(self._actions.shape)
         self._advance(None)
-        self._work(self._all, decision.STEP if autoreset else decision.STEP_ONLY)
+        at_once = autoreset and self._compiles and self.observer is None
+        self._work(self._all, decision.STEP if at_once else decision.STEP_ONLY)
+        if autoreset and not at_once:
+            self._begin_anew()
         return self.result
+
+    def _begin_anew(self) -> None:
+        """Where an episode is over, keep its last observation, and begin another."""
+        r = self.result
+        if r.done.any():
+            for env in np.flatnonzero(r.done).tolist():
+                r.final_observations[env] = r.observations[env]
+            self._work(r.done, decision.RESET)
 
     def _advance(self, keep: Any) -> None:
         """Where an observer has a new array for each step, take it."""
@@ -303,38 +226,50 @@ class Simulator:
         batch = self._batch()
         if self._compiles:
             if self._addresses is None:
-                self._addresses = stage.addresses(self._stages, partial(_rehearse, batch))
-            size = max(1, min(CHUNK, self.num_envs // (self.num_threads * SHARES)))
+                rehearse = partial(_rehearse, self._seeing(batch))
+                self._addresses = stage.addresses(self._stages, rehearse)
+            shares = SHARES * self.num_threads
             tickets = np.zeros(1, np.int64)
-            arguments = (self._addresses, batch, mask, what, tickets, size)
-            threads = min(self.num_threads, -(-self.num_envs // size))
-            self._on_threads(threads, lambda: decision.work_off(*arguments))
+            self._on_threads(
+                min(self.num_threads, self.num_envs),
+                lambda: decision.work_off(
+                    self._addresses, self._seeing(batch), mask, what, tickets, shares, CHUNK
+                ),
+            )
             return
 
         def work(low: int, high: int) -> None:
-            own = batch
+            own = self._seeing(batch)
             if self._own:
                 settings, options = self._own[low]
-                own = batch._replace(settings=settings, options=options)
-            if what == decision.RESET:
+                own = own._replace(settings=settings, options=options)
+            if what != decision.RESET:
+                decision.decide(self._stages, own, low, high)
+            elif mask[low:high].any():
                 decision.begin(self._stages, own, mask, low, high)
-                return
-            decision.decide(self._stages, own, low, high)
-            r = own.result
-            if what == decision.STEP and r.done[low:high].any():
-                for env in (low + np.flatnonzero(r.done[low:high])).tolist():
-                    r.final_observations[env] = r.observations[env]
-                decision.begin(self._stages, own, r.done, low, high)
 
         self._each_share(self.num_envs, work)
 
+    def _seeing(self, batch: Batch) -> Batch:
+        """A batch as this thread's observer sees it."""
+        if self.observer is None:
+            return batch
+        return batch._replace(sight=self.observer.sight(self.state))
+
     def _batch(self) -> Batch:
+        r = self.result
+        seen = kept = _NOTHING
+        if self.observer is not None:
+            r = r._replace(final_observations=_NOTHING)  # rows are kept by `_begin_anew`
+        elif self._compiles:
+            seen = r.observations.reshape(self.num_envs, -1)
+            kept = r.final_observations.reshape(self.num_envs, -1)
         return Batch(
             state=self.state,
             network=self.roads.network,
             settings=self.settings,
             options=self.options,
-            sight=self.observation_options if self.observer is None else None,
+            sight=None if self.observer is not None else self.observation_options,
             actions=self._actions,
             neutral=self._neutral,
             nobody=self._nobody,
@@ -342,11 +277,9 @@ class Simulator:
             no_trace=tracing.NO_TRACE,
             everyone=self._all,
             unused=self._unused,
-            result=self.result,
-            seen=self.result.observations.reshape(self.num_envs, -1) if self._compiles else None,
-            kept=self.result.final_observations.reshape(self.num_envs, -1)
-            if self._compiles
-            else None,
+            result=r,
+            seen=seen,
+            kept=kept,
         )
 
     def _table(self) -> stage.Table:
@@ -357,32 +290,28 @@ class Simulator:
             table[stage.ACT] = dynamics.act
         table[stage.PASS_TIME] = dynamics.pass_time
         table[stage.RUN] = dynamics.run
-        table[stage.OBSERVE] = self._look if self.observer is not None else self.observation.observe
+        if self.observer is None:
+            table[stage.OBSERVE] = self.observation.observe
+        else:
+            table[stage.LOOK], table[stage.BEGIN] = self.observer.LOOK, self.observer.BEGIN
         table[stage.EVALUATE] = scene.evaluate
         table[stage.DESCRIBE] = dynamics.describe
         if self.agent_info_names:
             table[stage.EVALUATE_AGENTS] = scene.evaluate_agents
         table[stage.FINISH] = dynamics.finish
         table[stage.AFTER_OBSERVING] = getattr(scene, "after_observing", None)
-        if self.observer is not None or self.traffic is not None:
+        if self.traffic is not None:
             table[stage.BEGIN] = self._begin
         table[stage.POPULATE] = getattr(scene, "populate", None)
         table[stage.RESET] = scene.reset
         return table
 
-    def _look(
-        self, state: State, network: Any, settings: Any, sight: Any, mask: Any, *rest: Any
-    ) -> None:
-        """The observer's turn, called as an observation is."""
-        _, low, high = rest
-        assert self.observer is not None
-        self.observer.observe(state, mask, low, high)
-
-    def _begin(self, mask: Any, low: int, high: int) -> None:
-        """Before episodes begin: a new look for the observer, other traffic."""
+    def _begin(self, sight: Any, mask: Any, low: int, high: int) -> None:
+        """Before an environment's episode begins: a new look for the observer, other traffic."""
         if self.observer is not None:
-            self.observer.begin(mask, low, high)
-        if self.traffic is not None and mask[low]:
+            self.observer.BEGIN(sight, mask, low, high)
+        assert self.traffic is not None
+        if mask[low]:
             self._vary(low, self.traffic.begin(low))
 
     def _each_share(self, count: int, work: Callable[[int, int], None]) -> None:

@@ -22,8 +22,8 @@ from numba.extending import intrinsic, lower_builtin
 
 # The rows of a table of stages: see `decision` for what each is called with
 ACT, PASS_TIME, RUN, OBSERVE, EVALUATE, DESCRIBE, EVALUATE_AGENTS = range(7)
-FINISH, AFTER_OBSERVING, BEGIN, POPULATE, RESET = range(7, 12)
-COUNT = 12
+FINISH, AFTER_OBSERVING, BEGIN, POPULATE, RESET, LOOK = range(7, 13)
+COUNT = 13
 
 Stage = Callable[..., Any]
 Table = Sequence[Stage | None]

@@ -81,6 +81,16 @@ def test_info_says_what_was_drawn_and_only_that() -> None:
     assert set(told["road_texture"]) <= {row["name"] for row in load_bank("procedural").table}
 
 
+def test_the_last_info_of_an_episode_says_what_was_drawn_for_that_episode() -> None:
+    config = camera_config({"fog": [0.0, 0.02]}) | {"duration": 3}
+    envs = drive_rl.make_vec("highway-fast-v0", 4, config=config, engine="compiled")
+    before = envs.reset(seed=0)[1]["randomization"]["fog"]
+    for _ in range(3):
+        infos = envs.step(np.ones(4, int))[4]
+    np.testing.assert_array_equal(infos["final_info"]["randomization"]["fog"], before)
+    assert (infos["randomization"]["fog"] != before).all()
+
+
 def test_a_factor_draws_the_same_number_alone_and_with_others() -> None:
     alone = drive_rl.make("highway-v0", config=camera_config({"fog": [0, 0.02]}), engine="compiled")
     all_of_them = drive_rl.make("highway-v0", config=camera_config(EVERYTHING), engine="compiled")
