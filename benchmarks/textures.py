@@ -28,13 +28,14 @@ from drive_rl.errors import Diverged, DriveRLError, UsageError
 from drive_rl.specs import parse_settings
 from drive_rl.textures import adversarial
 from drive_rl.textures.banks import Bank, load_bank
+from drive_rl.textures.crops import look, look_at_photos
 from drive_rl.textures.features import default_name
 from drive_rl.textures.prepare import load_split
 from drive_rl.textures.report import score_bank, table_of
 from drive_rl.textures.sampling import Request, contact_sheet, render, sample_tiles, to_pixels
-from drive_rl.textures.scores import make_reference, score_tiles, seam_ratio
+from drive_rl.textures.scores import score_crops, seam_ratio
 from drive_rl.textures.spec import CONTROLS, LOSSES, load_spec
-from drive_rl.textures.weights import load_weights, read_run
+from drive_rl.textures.weights import KIND, load_weights
 
 PAGE = Path(__file__).parent.parent / "docs" / "textures.md"
 IMAGES = PAGE.parent / "images"
@@ -49,13 +50,9 @@ def ablation(
     data: str, out: Path, seeds: Sequence[int], settings: dict[str, Any], features: str
 ) -> None:
     """Train and score each loss, with and without attention, over seeds."""
-    references = {
-        split: make_reference(
-            (found := load_split(f"{data}[{split}]"))[0].crops[found[1]],
-            found[0].crops[found[0].select("train")],
-            features,
-        )
-        for split in ("validation", "test")
+    crops = {
+        split: look_at_photos(load_split(f"{data}[{split}]")[0], split, features)
+        for split in ("train", "validation", "test")
     }
     out.mkdir(parents=True, exist_ok=True)
     # Seeds outermost: whatever is finished when time is up compares like with like
@@ -93,8 +90,12 @@ def ablation(
         side = weights.spec.side
         tiles = render(weights.build_generator(), labels, amounts, side, seed=5)
         classes = [weights.classes[label] for label in labels]
+        made = look(tiles, classes, features, side)
         result["scores"] = {
-            split: score_tiles(tiles, classes, reference) for split, reference in references.items()
+            split: score_crops(
+                made, crops[split], crops["train"], sorted(set(crops[split].surfaces))
+            )
+            for split in ("validation", "test")
         }
         lines = (run / "metrics.jsonl").read_text().splitlines()
         rates = [entry["fps"] for entry in map(json.loads, lines) if "fps" in entry]
@@ -110,7 +111,7 @@ def ablation_table(folder: Path) -> Iterator[str]:
     if not results:
         yield "Not run yet."
         return
-    spec = read_run(next(path.parent for path in sorted(folder.glob("*/run.yaml"))))["spec"]
+    spec = KIND.read_run(next(path.parent for path in sorted(folder.glob("*/run.yaml"))))["spec"]
     counts = {result["seed"] for result in results}
     steps = {result["steps"] for result in results}
     yield (
@@ -171,7 +172,8 @@ def page(data: str, study: str | None) -> None:
 
 def _scores(bank: Bank, data: str, what: str) -> Iterator[str]:
     document = score_bank(bank, f"{data}[test]")
-    yield f"Against {what}; features {document['features']}:"
+    photos = ", ".join(f"{count} of {name}" for name, count in document["surfaces"].items())
+    yield f"Against {what} ({photos}); features {document['features']}:"
     yield ""
     yield from _markdown(table_of(document))
     if (gap := document["discriminator_gap"]) is not None and "torcs" not in what:

@@ -44,6 +44,20 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
+class TrainingSpec(Spec):
+    """What every training of networks that are no policies has.
+
+    Attributes:
+        steps: of the optimisers, in all.
+        checkpoint_interval: steps from one checkpoint to the next.
+        num_threads: of torch; None takes as many as it does.
+    """
+
+    steps: Count = 10_000
+    checkpoint_interval: Count = 500
+    num_threads: Count | None = None
+
+
 SpecT = TypeVar("SpecT", bound=Spec)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from drive_rl.specs import Count, Fraction, NotNegative, Positive, Spec, load_settings
+from drive_rl.specs import Count, Fraction, NotNegative, Positive, Spec, TrainingSpec, load_settings
 
 ASSETS = "perception"
 OBJECTIVES = ("supervised", "vicreg", "contrastive", "both")
@@ -81,7 +81,7 @@ class AugmentSpec(Spec):
     convolution: Fraction = 0.05
 
 
-class PerceptionSpec(Spec):
+class PerceptionSpec(TrainingSpec):
     """An encoder and its training.
 
     Attributes:
@@ -117,8 +117,6 @@ class PerceptionSpec(Spec):
     grid_weight: NotNegative = 0.5
     self_weight: NotNegative = 0.05
     ema_decay: float = Field(default=0.998, ge=0.0, lt=1.0)
-    checkpoint_interval: Count = 500
-    num_threads: Count | None = None
 
     @model_validator(mode="after")
     def _some_labels(self) -> PerceptionSpec:

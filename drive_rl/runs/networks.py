@@ -40,30 +40,12 @@ from drive_rl.runs.tensors import (
     restore_optimizer,
     torch_threads,
 )
+from drive_rl.specs import TrainingSpec
 
 AGAIN = "--resume"
 METRICS_INTERVAL = 50  # steps
 KEPT_CHECKPOINTS = 2
 _DISPLAY_INTERVAL = 0.5  # s
-
-
-class Settings(Protocol):
-    """What a training's spec has at least."""
-
-    @property
-    def steps(self) -> int:
-        """In all."""
-
-    @property
-    def checkpoint_interval(self) -> int:
-        """Steps from one checkpoint to the next."""
-
-    @property
-    def num_threads(self) -> int | None:
-        """Of torch; None takes as many as it does."""
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """As plain data."""
 
 
 class Examples(Protocol):
@@ -189,7 +171,7 @@ class NetworkRun:
 def begin(
     run: NetworkRun,
     kind: str,
-    spec: Settings,
+    spec: TrainingSpec,
     data: Examples,
     details: Mapping[str, Any],
     progress: ProgressDisplay | None = None,
@@ -239,7 +221,7 @@ def recorded_data(path: Path, document: Mapping[str, Any]) -> Path:
 def go_on(
     path: Path,
     document: Mapping[str, Any],
-    spec: Settings,
+    spec: TrainingSpec,
     data: Examples,
     build: Callable[[int, torch.device], NetworkRun],
     progress: ProgressDisplay | None = None,
@@ -284,7 +266,7 @@ def go_on(
 
 
 def _learn(
-    run: NetworkRun, spec: Settings, elapsed: float, threads: int, display: ProgressDisplay
+    run: NetworkRun, spec: TrainingSpec, elapsed: float, threads: int, display: ProgressDisplay
 ) -> None:
     """Train to the end; `elapsed` are the seconds of the processes before this one."""
     folder = run.path / CHECKPOINTS

@@ -183,6 +183,8 @@ def score(
         return
     print(f"against {document['against']}, features {document['features']} ({document['note']})\n")
     print_table(table_of(document))
+    for remark in document["remarks"]:
+        warn(remark)
     if (gap := document["discriminator_gap"]) is not None:
         print(f"\ndiscriminator's gap between train and held-out: {gap:.2f} deviations")
 

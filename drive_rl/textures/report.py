@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.textures.banks import Bank, load_bank
+from drive_rl.textures.crops import Crops, halves, joined, look, look_at_photos
 from drive_rl.textures.features import default_name
-from drive_rl.textures.prepare import load_split
-from drive_rl.textures.scores import (
-    SCHEMA,
-    Tiles,
-    discriminator_gap,
-    make_reference,
-    score_tiles,
-)
+from drive_rl.textures.prepare import SPLITS, load_split
+from drive_rl.textures.scores import NEIGHBOURS, SCHEMA, compared, discriminator_gap, score_crops
 from drive_rl.textures.weights import Weights, load_weights
 
-FLOOR, PROCEDURAL = "real train (floor)", "procedural"
-HALVES = "real test, halves"
+FLOOR, PROCEDURAL = "real, other photos (floor)", "procedural"
+TRAIN = "real train"
+DRAWS = 20  # of the halves of the photographs
 COLUMNS = {  # figure: (heading, digits)
     "kernel_distance": ("kernel", 3),
     "frechet_distance": ("Frechet", 1),
@@ -43,9 +39,8 @@ def score_bank(
 ) -> dict[str, Any]:
     """Score a bank against `DATA[test]`: the document that `--json` prints.
 
-    Beside it stand the training crops (what a perfect copy of them would score: the floor between
-    different photographs), the two halves of the held-out crops (the floor between crops of the
-    same ones), and the procedural bank.
+    Beside it stand the training crops (what a perfect copy of them would score), photographs
+    against other photographs (the floor, over all splits), and the procedural bank.
 
     Raises:
         UsageError: no such bank, data or features.
@@ -53,45 +48,73 @@ def score_bank(
     loaded = bank if isinstance(bank, Bank) else load_bank(bank)
     data, chosen, split = load_split(against)
     name = features or default_name()
-    train_rows = data.select("train")
-    if not len(train_rows):
-        raise UsageError(f"{data.folder} has no crop in split train to compare with")
-    real, train = data.crops[chosen], data.crops[train_rows]
-    if loaded.tiles.shape[1] < real.shape[1]:
+    side = data.crops.shape[1]
+    if loaded.tiles.shape[1] < side:
         raise UsageError(
             f"bank {loaded.name} has tiles of {loaded.tiles.shape[1]} px, smaller than the crops "
-            f"of {real.shape[1]} px that it is scored against"
+            f"of {side} px that it is scored against"
         )
-    reference = make_reference(real, train, name)
-    train_classes = [data.table[row]["class"] for row in train_rows]
-    real_classes = [data.table[row]["class"] for row in chosen]
-
-    def scored(tiles: Tiles, classes: list[str]) -> dict[str, float | int | None]:
-        return score_tiles(tiles, classes, reference, seed=seed)
+    parts = {each: look_at_photos(data, each, name) for each in SPLITS}
+    real, train = parts[split], parts["train"]
+    if real is None or train is None:
+        raise UsageError(f"{data.folder} has no crop in split train to compare with")
+    made = look(loaded.tiles, [row["class"] for row in loaded.table], name, side)
+    surfaces = sorted(set(made.surfaces) & set(real.surfaces)) or sorted(set(real.surfaces))
 
     procedural = load_bank("procedural")
-    banks = {loaded.name: scored(loaded.tiles, [row["class"] for row in loaded.table])}
-    if procedural.tiles.shape[1] >= real.shape[1]:
-        banks[PROCEDURAL] = scored(procedural.tiles, [row["class"] for row in procedural.table])
-    banks[FLOOR] = scored(train, train_classes) | {
+    banks = {loaded.name: score_crops(made, real, train, surfaces, seed=seed)}
+    if procedural.tiles.shape[1] >= side:
+        others = look(procedural.tiles, [row["class"] for row in procedural.table], name, side)
+        banks[PROCEDURAL] = score_crops(others, real, train, surfaces, seed=seed)
+    banks[TRAIN] = score_crops(train, real, train, surfaces, seed=seed) | {
         # A training crop is its own nearest one, and repeats nowhere
         "nearest_train": None,
         "nearest_train_lowest": None,
         "memorised": None,
     }
-    halves = make_reference(real[::2], train, name)
-    banks[HALVES] = score_tiles(real[1::2], real_classes[1::2], halves, seed=seed)
+    of_surfaces = [None if part is None else _only(part, surfaces) for part in parts.values()]
+    draws = [compared(*pair) for pair in halves(joined(of_surfaces), DRAWS, seed)]
+    if draws:
+        banks[FLOOR] = {key: float(np.mean([draw[key] for draw in draws])) for key in draws[0]}
     weights = _maker_of(loaded)
-    gap = weights and discriminator_gap(weights, train, train_classes, real, real_classes)
+    rows = data.select("train")
+    classes = [[data.table[row]["class"] for row in part] for part in (rows, chosen)]
+    gap = weights and discriminator_gap(
+        weights, data.crops[rows], classes[0], data.crops[chosen], classes[1]
+    )
     return {
         "schema": SCHEMA,
         "bank": loaded.name,
         "against": f"{data.folder}[{split}]",
         "features": name,
         "note": "not FID: these features are not Inception's",
+        "surfaces": {each: len(real.photos_of(each)) for each in surfaces},
+        "remarks": list(_remarks(made, real, surfaces)),
         "scores": {key: _finite(each) for key, each in banks.items()},
         "discriminator_gap": gap,
     }
+
+
+def _only(crops: Crops, surfaces: Sequence[str]) -> Crops | None:
+    """Those of some surfaces; None where there are none."""
+    rows = [k for k, surface in enumerate(crops.surfaces) if surface in surfaces]
+    return crops.chosen(rows) if rows else None
+
+
+def _remarks(made: Crops, real: Crops, surfaces: Sequence[str]) -> Iterator[str]:
+    """What keeps the scores from saying much, a line each."""
+    if not set(made.surfaces) & set(real.surfaces):
+        yield f"the bank has no class of the crops': its tiles stand in for {', '.join(surfaces)}"
+    elif unseen := sorted(set(made.surfaces) - set(surfaces)):
+        yield f"no photo of {', '.join(unseen)} is held out: these tiles are not compared"
+    if missing := sorted(set(real.surfaces) - set(surfaces)):
+        yield f"the bank has no {', '.join(missing)}: these photos are not compared with"
+    photos = {photo for each in surfaces for photo in real.photos_of(each)}
+    if len(photos) <= NEIGHBOURS:
+        yield (
+            f"held out: {len(photos)} photo{'s' if len(photos) > 1 else ''}; scores against so few "
+            f"say how like them the tiles are, not how good; precision takes {NEIGHBOURS + 1}"
+        )
 
 
 def table_of(document: Mapping[str, Any]) -> list[list[str]]:
@@ -99,7 +122,7 @@ def table_of(document: Mapping[str, Any]) -> list[list[str]]:
     rows = [["", *(heading for heading, _ in COLUMNS.values())]]
     for name, scores in document["scores"].items():
         cells = [
-            "" if scores[key] is None else f"{scores[key]:.{digits}f}"
+            "" if scores.get(key) is None else f"{scores[key]:.{digits}f}"
             for key, (_, digits) in COLUMNS.items()
         ]
         rows.append([name, *cells])

@@ -4,7 +4,8 @@
                        unbiased (Binkowski et al. 2018)
     frechet_distance   between Gaussians fitted to the features (Heusel et al. 2017)
     precision, recall  shares of tiles among real ones and of real ones among tiles, by the balls
-                       around the third neighbour (Kynkaanniemi et al. 2019)
+                       around the third neighbour (Kynkaanniemi et al. 2019); crops of one
+                       photograph are no neighbours, since they overlap
     sliced_wasserstein of pixels in patches of 7 x 7, along random directions (Karras et al. 2018)
     spectrum_distance  root mean square difference of the mean logarithmic power spectra [nepers]
     seam_ratio         difference across the border over that of inner neighbours; 1 is seamless
@@ -14,85 +15,62 @@
     discriminator_gap  the discriminator's mean score of training crops less that of held-out ones,
                        over its deviation; near 0 means that it has not learned them by heart
 
-The features are named, and are not those of FID.
+Distances, precision and recall are of the surfaces that both sets have, each counting as much, and
+each of its photographs. The features are named, and are not those of FID.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drive_rl.textures.features import Features, extract
+from drive_rl.textures.crops import Crops, Tiles
+from drive_rl.textures.features import Features
 
-Tiles = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 SCHEMA = 1
 NEIGHBOURS = 3
-MOST = 256  # tiles of a set that are looked at
 MEMORISED = 0.1  # of nearest_train, below which a tile counts as copied
 
 
-class Reference(NamedTuple):
-    """The real crops that banks are scored against.
-
-    Attributes:
-        real: crops of the split asked for; `train` those that were learned from.
-        features: their name.
-    """
-
-    real: Tiles
-    train: Tiles
-    real_features: Features
-    train_features: Features
-    features: str
-
-
-def make_reference(real: Tiles, train: Tiles, features: str) -> Reference:
-    """Crops with their features, of which each set is thinned to MOST."""
-    real, train = thinned(real), thinned(train)
-    return Reference(real, train, extract(features, real), extract(features, train), features)
-
-
-def thinned(tiles: Tiles, most: int = MOST) -> Tiles:
-    """At most so many tiles, evenly from all over the set."""
-    if len(tiles) <= most:
-        return tiles
-    return np.asarray(tiles[np.linspace(0, len(tiles) - 1, most).round().astype(int)])
-
-
-def score_tiles(
-    tiles: Tiles, classes: list[str] | None, reference: Reference, *, seed: int = 0
+def score_crops(
+    made: Crops, real: Crops, train: Crops, surfaces: Sequence[str], *, seed: int = 0
 ) -> dict[str, float | int | None]:
     """All scores of some tiles but the discriminator's.
 
     Args:
-        tiles: uint8 (count, side, side, 3); larger than the real crops is scored in their size.
-        classes: of each tile, for the diversity within a class; None takes all as one.
+        real: crops that nothing was learned from; `train` those that were learned from.
+        surfaces: to compare over.
     """
     rng = np.random.default_rng(seed)
-    keep = np.linspace(0, len(tiles) - 1, min(len(tiles), MOST)).round().astype(int)
-    whole = tiles[keep]
-    labels = None if classes is None else [classes[index] for index in keep]
-    side = reference.real.shape[1]
-    seen = whole[:, :side, :side]
-    found = extract(reference.features, seen)
-    precision, recall = precision_recall(reference.real_features, found)
-    nearest = nearest_train(found, reference.train_features)
+    side = real.tiles.shape[1]
+    here, there = made.of(surfaces), real.of(surfaces)
+    seen = here.tiles[:, :side, :side]
+    nearest = nearest_train(made.found, train.found)
     return {
-        "tiles": len(seen),
-        "kernel_distance": kernel_distance(reference.real_features, found),
-        "frechet_distance": frechet_distance(reference.real_features, found),
-        "precision": precision,
-        "recall": recall,
-        "sliced_wasserstein": sliced_wasserstein(reference.real, seen, rng),
-        "spectrum_distance": spectrum_distance(reference.real, seen),
-        "seam_ratio": seam_ratio(whole),
-        "ms_ssim": diversity(seen, labels, rng),
+        "tiles": len(made.tiles),
+        **compared(there, here),
+        "sliced_wasserstein": sliced_wasserstein(there.tiles, seen, rng),
+        "spectrum_distance": spectrum_distance(there.tiles, seen),
+        "seam_ratio": seam_ratio(made.tiles),
+        "ms_ssim": diversity(made.tiles[:, :side, :side], made.surfaces, rng),
         "nearest_train": float(np.median(nearest)),
         "nearest_train_lowest": float(nearest.min()),
         "memorised": int((nearest < MEMORISED).sum()),
+    }
+
+
+def compared(real: Crops, made: Crops) -> dict[str, float | int | None]:
+    """The scores that are of features."""
+    precision, recall = precision_recall(real.found, made.found, real.photos, made.photos)
+    return {
+        "kernel_distance": kernel_distance(real.found, made.found),
+        "frechet_distance": frechet_distance(real.found, made.found),
+        "precision": precision,
+        "recall": recall,
     }
 
 
@@ -125,16 +103,37 @@ def frechet_distance(x: Features, y: Features) -> float:
     return float(shift + np.trace(first) + np.trace(second) - 2.0 * cross)
 
 
-def precision_recall(real: Features, made: Features) -> tuple[float, float]:
-    """Improved precision and recall with k = 3."""
-    if min(len(real), len(made)) <= NEIGHBOURS:
-        return float("nan"), float("nan")
+def precision_recall(
+    real: Features,
+    made: Features,
+    real_photos: Sequence[str] | None = None,
+    made_photos: Sequence[str] | None = None,
+) -> tuple[float, float]:
+    """Improved precision and recall with k = 3; NaN where a set has not four photographs.
+
+    Args:
+        real_photos, made_photos: source image of each; None takes each as its own.
+    """
     across = distances(real, made)
-    radius_real = np.sort(distances(real, real), axis=1)[:, NEIGHBOURS]
-    radius_made = np.sort(distances(made, made), axis=1)[:, NEIGHBOURS]
-    precision = (across <= radius_real[:, None]).any(axis=0).mean()
-    recall = (across <= radius_made[None]).any(axis=1).mean()
-    return float(precision), float(recall)
+    radius_real, radius_made = _radii(real, real_photos), _radii(made, made_photos)
+    precision = recall = float("nan")
+    if radius_real is not None:
+        precision = float((across <= radius_real[:, None]).any(axis=0).mean())
+    if radius_made is not None:
+        recall = float((across <= radius_made[None]).any(axis=1).mean())
+    return precision, recall
+
+
+def _radii(x: Features, photos: Sequence[str] | None) -> Floats | None:
+    """Of each, the distance to the third nearest other photograph."""
+    names, photo = np.unique(np.arange(len(x)) if photos is None else photos, return_inverse=True)
+    if len(names) <= NEIGHBOURS:
+        return None
+    # A photograph is as near as the nearest of its crops
+    to_photo = np.full((len(x), len(names)), np.inf)
+    np.minimum.at(to_photo.T, photo, distances(x, x))
+    to_photo[np.arange(len(x)), photo] = np.inf
+    return np.asarray(np.sort(to_photo, axis=1)[:, NEIGHBOURS - 1])
 
 
 def nearest_train(made: Features, train: Features) -> Floats:
@@ -197,7 +196,9 @@ def seam_ratio(tiles: Tiles) -> float:
     return float(np.mean(ratios))
 
 
-def diversity(tiles: Tiles, classes: list[str] | None, rng: np.random.Generator) -> float | None:
+def diversity(
+    tiles: Tiles, classes: Sequence[str] | None, rng: np.random.Generator
+) -> float | None:
     """Mean MS-SSIM of up to 96 pairs of tiles of a class; None where no class has two."""
     groups = [np.arange(len(tiles))]
     if classes is not None:
@@ -251,7 +252,8 @@ def discriminator_gap(
     for name in sorted(common):
         scores = []
         for tiles, classes in ((train, train_classes), (real, real_classes)):
-            chosen = thinned(tiles[[c == name for c in classes]], 128)
+            chosen = tiles[[c == name for c in classes]]
+            chosen = chosen[:: -(-len(chosen) // 128)]
             pixels = torch.from_numpy(np.ascontiguousarray(chosen)).permute(0, 3, 1, 2).float()
             labels = torch.full((len(chosen),), weights.classes.index(name))
             with torch.inference_mode():

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from drive_rl.specs import Spec, load_settings
+from drive_rl.specs import Spec, TrainingSpec, load_settings
 
 ASSETS = "textures"
 CONTROLS = ("wetness", "wear", "cracks", "snow")
@@ -60,7 +60,7 @@ class DiscriminatorSpec(Spec):
         return self
 
 
-class GanSpec(Spec):
+class GanSpec(TrainingSpec):
     """A texture GAN and its training.
 
     Attributes:
@@ -83,7 +83,6 @@ class GanSpec(Spec):
     loss: Literal["minimax", "wasserstein", "relativistic"] = "relativistic"
     penalty: float = Field(default=0.5, ge=0.0)
     penalty_interval: int = Field(default=4, ge=1)
-    steps: int = Field(default=10_000, ge=1)
     batch_size: int = Field(default=16, ge=2)
     early_batch_size: int = Field(default=8, ge=2)
     learning_rate: float = Field(default=5e-4, gt=0.0)
@@ -94,9 +93,7 @@ class GanSpec(Spec):
     augment: tuple[Literal["color", "translation", "cutout"], ...] = ("color", "translation")
     tone: float = Field(default=0.2, ge=0.0, lt=1.0)
     control_share: float = Field(default=0.4, ge=0.0, le=1.0)
-    checkpoint_interval: int = Field(default=500, ge=1)
     sheet_interval: int = Field(default=500, ge=1)
-    num_threads: int | None = Field(default=None, ge=1)
 
 
 def load_spec(name: str | Path, overrides: Mapping[str, Any] | None = None) -> GanSpec:

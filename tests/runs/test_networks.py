@@ -19,12 +19,12 @@ from drive_rl.runs.checkpoint import read_checkpoint
 from drive_rl.runs.folder import read_document
 from drive_rl.runs.networks import NetworkRun, begin, go_on
 from drive_rl.runs.progress import Quiet
-from drive_rl.specs import Spec
+from drive_rl.specs import TrainingSpec
 
 KIND = "line"
 
 
-class LineSpec(Spec):
+class LineSpec(TrainingSpec):
     steps: int = 6
     checkpoint_interval: int = 2
     num_threads: int | None = 1

@@ -12,9 +12,10 @@ from scipy import linalg
 from drive_rl.cli import run
 from drive_rl.errors import UsageError
 from drive_rl.textures import scores
+from drive_rl.textures.crops import Crops, halves
 from drive_rl.textures.features import extract
 from drive_rl.textures.procedural import ROADS, make_tiles
-from drive_rl.textures.report import FLOOR, PROCEDURAL, score_bank
+from drive_rl.textures.report import FLOOR, PROCEDURAL, TRAIN, score_bank
 from tests.textures.photos import save_photo
 
 
@@ -44,6 +45,48 @@ def test_precision_and_recall_tell_missing_modes_from_wrong_ones() -> None:
     assert precision > 0.8
     assert 0.3 < recall < 0.55
     assert scores.precision_recall(both, far) == (0.0, 0.0)
+
+
+def test_crops_of_one_photograph_are_no_neighbours_of_each_other() -> None:
+    rng = np.random.default_rng(0)
+    photos = [str(k // 10) for k in range(400)]
+    centres = rng.normal(0, 1.0, (80, 8)).repeat(10, axis=0)
+    crops = centres + rng.normal(0, 0.01, (800, 8))
+    real, train = crops[:400], crops[400:]
+    assert scores.precision_recall(real, train) == (0.0, 0.0)  # ten near copies of each
+    precision, recall = scores.precision_recall(real, train, photos, photos)
+    assert min(precision, recall) > 0.6
+    few = scores.precision_recall(real[:30], train, photos[:30], photos)
+    assert np.isnan(few[0])
+    assert few[1] > 0.6
+
+
+def _crops(surfaces: list[str], photos: list[str]) -> Crops:
+    count = len(surfaces)
+    found = np.arange(count, dtype=np.float64)[:, None]
+    tiles = np.zeros((count, 4, 4, 3), np.uint8)
+    return Crops(tiles, tuple(surfaces), tuple(photos), found)
+
+
+def test_every_surface_and_every_photograph_of_it_counts_as_much() -> None:
+    crops = _crops(
+        ["asphalt"] * 90 + ["gravel"] * 10 + ["mud"] * 4, ["a"] * 80 + ["b"] * 10 + list("cd") * 7
+    )
+    chosen = crops.of(["asphalt", "gravel"], 20)
+    assert [chosen.surfaces.count(name) for name in ("asphalt", "gravel", "mud")] == [10, 10, 0]
+    assert [chosen.photos.count(name) for name in "abcd"] == [5, 5, 5, 5]
+    instead = crops.of(["asphalt", "snow"], 20)  # no snow: whatever there is
+    assert set(instead.photos[10:]) == set("abcd")
+
+
+def test_halves_of_photographs_share_none_and_leave_out_what_has_but_one() -> None:
+    crops = _crops(
+        ["asphalt"] * 6 + ["gravel"] * 4 + ["mud"], list("aabbcc") + list("ddee") + ["f"]
+    )
+    for first, second in halves(crops, 8, seed=0):
+        assert not set(first.photos) & set(second.photos)
+        assert set(first.surfaces) == set(second.surfaces) == {"asphalt", "gravel"}
+    assert not list(halves(_crops(["mud"], ["f"]), 8, seed=0))
 
 
 def test_copies_of_training_crops_are_found() -> None:
@@ -110,7 +153,10 @@ def test_a_bank_is_scored_beside_the_floor_and_the_procedural_bank(
     assert document["schema"] == 1
     assert document["features"] == "filters"
     assert "not FID" in document["note"]
-    assert {str(bank), FLOOR, PROCEDURAL} < set(document["scores"])
+    assert {str(bank), FLOOR, PROCEDURAL, TRAIN} == set(document["scores"])
+    assert document["surfaces"] == {"mud": 1}
+    assert any("stand in for mud" in remark for remark in document["remarks"])
+    assert any("held out: 1 photo;" in remark for remark in document["remarks"])
     own = document["scores"][str(bank)]
     assert own["kernel_distance"] > document["scores"][FLOOR]["kernel_distance"]
     assert own["memorised"] == 0
