@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drive_rl.errors import DriveRLError, UsageError
 from drive_rl.textures.banks import Bank, load_bank
 from drive_rl.textures.crops import Crops, halves, joined, look, look_at_photos
 from drive_rl.textures.features import default_name
-from drive_rl.textures.prepare import SPLITS, load_split
+from drive_rl.textures.prepare import SPLITS, Data, load_split
 from drive_rl.textures.scores import NEIGHBOURS, SCHEMA, compared, discriminator_gap, score_crops
-from drive_rl.textures.weights import Weights, load_weights
+from drive_rl.textures.weights import load_weights
 
 FLOOR, PROCEDURAL = "real, other photos (floor)", "procedural"
 TRAIN = "real train"
@@ -76,12 +77,6 @@ def score_bank(
     draws = [compared(*pair) for pair in halves(joined(of_surfaces), DRAWS, seed)]
     if draws:
         banks[FLOOR] = {key: float(np.mean([draw[key] for draw in draws])) for key in draws[0]}
-    weights = _maker_of(loaded)
-    rows = data.select("train")
-    classes = [[data.table[row]["class"] for row in part] for part in (rows, chosen)]
-    gap = weights and discriminator_gap(
-        weights, data.crops[rows], classes[0], data.crops[chosen], classes[1]
-    )
     return {
         "schema": SCHEMA,
         "bank": loaded.name,
@@ -91,7 +86,7 @@ def score_bank(
         "surfaces": {each: len(real.photos_of(each)) for each in surfaces},
         "remarks": list(_remarks(made, real, surfaces)),
         "scores": {key: _finite(each) for key, each in banks.items()},
-        "discriminator_gap": gap,
+        "discriminator_gap": _gap(loaded, data, chosen),
     }
 
 
@@ -129,13 +124,16 @@ def table_of(document: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _maker_of(bank: Bank) -> Weights | None:
-    """The networks that made a bank, where its origins name some that can still be loaded."""
+def _gap(bank: Bank, data: Data, chosen: NDArray[np.int64]) -> float | None:
+    """Of the networks that made a bank, where its origins name some that can still be loaded."""
     made = re.fullmatch(r"(.+) seed \d+", bank.table[0]["origin"].split(";")[0])
     if made is None:
         return None
+    rows = data.select("train")
+    train, real = ([data.table[row]["class"] for row in part] for part in (rows, chosen))
     try:
-        return load_weights(made[1], lambda _: None)
+        weights = load_weights(made[1], lambda _: None)
+        return discriminator_gap(weights, data.crops[rows], train, data.crops[chosen], real)
     except DriveRLError:
         return None
 

@@ -173,6 +173,8 @@ def _opaque(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def _folder(folder: Path, licence: str, skipped: Skipped) -> Iterator[Photo]:
+    # Folders below are classes; one that gives nothing was meant to give something
+    bare = {path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if not path.is_file() or any(part.startswith(".") for part in parts):
@@ -186,8 +188,11 @@ def _folder(folder: Path, licence: str, skipped: Skipped) -> Iterator[Photo]:
             continue
         surface = parts[0] if len(parts) > 1 else folder.resolve().name
         name = "/".join(parts)
+        bare.discard(surface)
         # The name, not the machine's path: a table travels with its bank
         yield Photo(name, name, surface, f"{folder.resolve().name}/{name}", licence, pixels)
+    for surface in sorted(bare):
+        skipped(f"class {surface} has no photo in {folder / surface}; left out")
 
 
 def _skimage(skipped: Skipped) -> Iterator[Photo]:

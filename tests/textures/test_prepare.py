@@ -94,6 +94,19 @@ def test_what_is_transparent_gets_the_mean_of_what_is_not(tmp_path: Path) -> Non
         read_picture(tmp_path / "b.png")
 
 
+def test_a_class_whose_folder_has_no_photo_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    save_photo(folder / "mud" / "a.png", 0)
+    (folder / "gravel").mkdir()
+    (folder / "snow").mkdir()
+    (folder / "snow" / "text.jpg").write_text("a road")
+    said: list[str] = []
+    data = prepare([str(folder)], tmp_path / "data", side=32, crops=4, say=said.append)
+    assert data.classes == ["mud"]
+    left_out = [line for line in said if line.endswith("; left out")]
+    assert [line.split()[1] for line in left_out] == ["gravel", "snow"]
+
+
 def test_bad_sources_are_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     photo = save_photo(tmp_path / "photos" / "mud" / "a.png", 0)

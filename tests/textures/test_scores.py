@@ -12,6 +12,7 @@ from scipy import linalg
 from drive_rl.cli import run
 from drive_rl.errors import UsageError
 from drive_rl.textures import scores
+from drive_rl.textures.banks import load_bank
 from drive_rl.textures.crops import Crops, halves
 from drive_rl.textures.features import extract
 from drive_rl.textures.procedural import ROADS, make_tiles
@@ -160,6 +161,11 @@ def test_a_bank_is_scored_beside_the_floor_and_the_procedural_bank(
     own = document["scores"][str(bank)]
     assert own["kernel_distance"] > document["scores"][FLOOR]["kernel_distance"]
     assert own["memorised"] == 0
+    nobody = load_bank(str(bank))
+    nobody.table[0]["origin"] = f"{tmp_path} seed 5"  # no run is there (any more)
+    again = score_bank(nobody, f"{data}[test]", features="filters")
+    assert again["discriminator_gap"] is None
+    assert again["scores"][str(bank)] == own
     with pytest.raises(UsageError, match="did you mean 'test'"):
         score_bank("procedural", f"{data}[tset]", features="filters")
     with pytest.raises(UsageError, match="did you mean 'filters'"):
