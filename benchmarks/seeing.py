@@ -15,7 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.written import write_between
 from drive_rl.evaluation import evaluate
@@ -28,6 +30,7 @@ from drive_rl.training.session import train_run
 RESULTS = Path(__file__).parent / "results" / "seeing"
 RUNS = Path("runs/seeing")
 SCENE = "highway-perception-v0"  # highway-v0's traffic, seen by highway-camera-v0's camera
+TRAFFIC = "highway-v0"  # the same scene for who is told, or looks at nothing
 SEED = 0  # of the episodes; training's begin at a million
 AS_BEHIND_AN_ENCODER = {"agent.network": {"kind": "mlp", "hidden": [128, 128]}}
 UNFROZEN = {"env.config.perception": {"encoder": "road", "frozen": False}}
@@ -64,19 +67,27 @@ class Row:
 
 TOLD = {"agent.observation": {"type": "Kinematics"}, **AS_BEHIND_AN_ENCODER}
 ROWS = {
-    "told": Row("PPO, Kinematics", "highway-v0", "ppo", 150_000, TOLD),
+    "told": Row("PPO, Kinematics", TRAFFIC, "ppo", 150_000, TOLD),
     "frozen": Row("PPO, frozen encoder", SCENE, "ppo", 150_000),
     "fine-tuned": Row(
         "PPO, encoder trained on", SCENE, "ppo", 20_000, {**UNFROZEN, **SMALL, **GENTLY}
     ),
     "end-to-end": Row("PPO, end to end (NatureCNN)", "highway-camera-v0", "ppo", 20_000),
-    "dqn-told": Row("DQN, Kinematics", "highway-v0", "dqn", 50_000, TOLD),
+    "dqn-told": Row("DQN, Kinematics", TRAFFIC, "dqn", 50_000, TOLD),
     "dqn-frozen": Row("DQN, frozen encoder", SCENE, "dqn", 50_000),
     "dqn-fine-tuned": Row(
         "DQN, encoder trained on", SCENE, "dqn", 10_000, {**UNFROZEN, **SMALL_REPLAY, **GENTLY}
     ),
     "dqn-end-to-end": Row("DQN, end to end (NatureCNN)", "highway-camera-v0", "dqn", 10_000),
 }
+
+
+class Slower:
+    """Always the meta-action SLOWER: what a policy reaches that looks at nothing."""
+
+    def predict(self, observations: Any, deterministic: bool = True) -> NDArray[np.int64]:
+        """An action for each observation of a batch."""
+        return np.full(len(observations), 4)  # highway-env's DiscreteMetaAction.ACTIONS_ALL
 
 
 def main() -> None:
@@ -135,14 +146,18 @@ def write(episodes: int) -> None:
         for name, row in ROWS.items()
         if row.file(name, episodes).is_file()
     }
-    for name, result in found.items():
+    scored = evaluate(Slower(), TRAFFIC, episodes=episodes, seed=SEED, baselines=())
+    metrics = {key: each.to_json() for key, each in scored.metrics.items()}
+    texts = {"blind": "always SLOWER", **{name: row.text for name, row in ROWS.items()}}
+    rows = {"blind": {"steps": 0, "seconds": 0.0, "metrics": metrics}, **found}
+    for name, result in rows.items():
         metrics = result["metrics"]
         told = found.get("dqn-told" if name.startswith("dqn") else "told")
         share = ""
         if told is not None and not name.endswith("told"):
             share = f"{metrics['return']['mean'] / told['metrics']['return']['mean']:.0%}"
         lines.append(
-            f"| {ROWS[name].text} | {result['steps']:,} | {result['seconds'] / 60:.1f} min | "
+            f"| {texts[name]} | {result['steps']:,} | {result['seconds'] / 60:.1f} min | "
             f"{_figure(metrics['return'], 2)} | {share} | {_share(metrics['crash_rate'])} | "
             f"{_figure(metrics['speed'], 1)} |"
         )
