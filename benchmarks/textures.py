@@ -30,7 +30,7 @@ from drive_rl.textures import adversarial
 from drive_rl.textures.banks import Bank, load_bank
 from drive_rl.textures.crops import look, look_at_photos
 from drive_rl.textures.features import default_name
-from drive_rl.textures.prepare import load_split
+from drive_rl.textures.prepare import load_data, load_split
 from drive_rl.textures.report import score_bank, table_of
 from drive_rl.textures.sampling import Request, contact_sheet, render, sample_tiles, to_pixels
 from drive_rl.textures.scores import score_crops, seam_ratio
@@ -40,6 +40,7 @@ from drive_rl.textures.weights import KIND, load_weights
 PAGE = Path(__file__).parent.parent / "docs" / "textures.md"
 IMAGES = PAGE.parent / "images"
 SAMPLES = 128
+TIMED_STEPS = 32  # four with penalties
 SCORED = ("kernel_distance", "spectrum_distance", "recall", "seam_ratio", "ms_ssim")
 
 
@@ -164,7 +165,7 @@ def page(data: str, study: str | None) -> None:
     bank = load_bank("roadgan")
     _pictures(weights, bank)
     _write("made", _made(weights.made, weights.spec.model_dump()))
-    _write("speed", _speed(weights))
+    _write("speed", _speed(weights, data))
     _write("scores", _scores(bank, data, "photographs of the same sources, held out"))
     if study is not None:
         _write("study", _scores(bank, study, "torcs-data's road surfaces, of tracks held out"))
@@ -204,12 +205,23 @@ def _made(made: dict[str, Any], spec: dict[str, Any]) -> Iterator[str]:
         yield f"| {source['origin']} | {source['class']} | {source['licence']} |"
 
 
-def _speed(weights: Any) -> Iterator[str]:
+def _speed(weights: Any, data: str) -> Iterator[str]:
     torch.set_num_threads(1)
     # The processor's time: other work on the machine does not count
     began = time.process_time()
     sample_tiles(weights, Request(1000))
     yield f"1,000 tiles of 64 x 64: {time.process_time() - began:.1f} s of one thread of a CPU."
+    spec = load_spec("roadgan")
+    run = adversarial.GanRun(Path("-"), spec, load_data(data), 0, torch.device("cpu"))
+    run.train_step()
+    began = time.process_time()
+    for _ in range(TIMED_STEPS):
+        run.train_step()
+    seconds = (time.process_time() - began) / TIMED_STEPS
+    yield (
+        f"A step of training with the shipped settings: {seconds:.2f} s of one thread; its "
+        f"{spec.steps:,} steps, anew or from other weights: {spec.steps * seconds / 60:.0f} min."
+    )
     for size in (128, 512):
         tiles, _ = sample_tiles(weights, Request(4, size=size))
         yield f"Seam ratio of 4 tiles of {size} x {size}: {seam_ratio(tiles):.2f}."
