@@ -1,7 +1,7 @@
 """What the shipped encoder sees, and how fast a policy trains behind it.
 
     python -m benchmarks.perception [--frames 4000] [--write]
-    python -m benchmarks.perception --speed [--steps 16384] [--sizes 84,64,48,40] [--write]
+    python -m benchmarks.perception --speed [--steps 16384] [--sizes 84,64,48,40,32,24] [--write]
 
 `--write` puts the figures into docs/perception.md. Training is PPO with the settings of
 `agents/ppo.yaml` on highway-perception-v0, at several frame sizes; where its time goes is measured
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=4_000)
     parser.add_argument("--speed", action="store_true", help="how fast a policy trains, instead")
     parser.add_argument("--steps", type=int, default=16_384, help="of each training")
-    parser.add_argument("--sizes", default="84,64,48,40", help="of the frames [px]")
+    parser.add_argument("--sizes", default="84,64,48,40,32,24", help="of the frames [px]")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.speed:
