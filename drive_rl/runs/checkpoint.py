@@ -36,7 +36,12 @@ OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 ENVIRONMENT = "environment.npz"
 REPLAY = "replay.npz"
-_ONLINE, _TARGET = "q_net.", "q_net_target."  # the parameters of a DQN's two networks
+_TARGET = "q_net_target."
+_COPIES = (  # parameters, by the beginnings of their names, and where they stand again
+    ("q_net.", _TARGET),  # of a DQN's other network
+    ("features_extractor.", "pi_features_extractor."),  # what actor and critic share
+    ("features_extractor.", "vf_features_extractor."),
+)
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Tensors = dict[str, torch.Tensor]
@@ -224,7 +229,7 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
     policy = tensors(POLICY)
     step = int(manifest["step"])
     if policy_only:
-        return Checkpoint(step, _with_target(policy))
+        return Checkpoint(step, _with_copies(policy))
     return Checkpoint(
         step,
         policy,
@@ -235,19 +240,30 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
     )
 
 
-def without_target(policy: Tensors) -> Tensors:
-    """A DQN's weights without those of its target network, which only learning needs."""
-    return {name: value for name, value in policy.items() if not name.startswith(_TARGET)}
+def without_copies(policy: Tensors) -> Tensors:
+    """The weights that driving needs, each once.
+
+    A DQN's target network, which only learning needs, is left out as it is; what an actor and a
+    critic share stands in SB3's weights three times.
+    """
+    left_out = {name for name in policy if name.startswith(_TARGET)}
+    for original, copy in _COPIES[1:]:
+        for name in policy:
+            source = policy.get(original + name.removeprefix(copy))
+            if name.startswith(copy) and source is not None and torch.equal(policy[name], source):
+                left_out.add(name)
+    return {name: value for name, value in policy.items() if name not in left_out}
 
 
-def _with_target(policy: Tensors) -> Tensors:
-    """Where the target network was left out, it is as it has just been brought up to date."""
-    own = {
-        _TARGET + name.removeprefix(_ONLINE): value
+def _with_copies(policy: Tensors) -> Tensors:
+    """What `without_copies` left out; a target network as if it had just been brought up to date."""
+    copies = {
+        copy + name.removeprefix(original): value
+        for original, copy in _COPIES
         for name, value in policy.items()
-        if name.startswith(_ONLINE)
+        if name.startswith(original)
     }
-    return own | policy
+    return copies | policy
 
 
 def newest_whole(

@@ -33,6 +33,7 @@ def test_a_shipped_policy_acts_as_its_run_does(
     assert files == {"run.yaml", "last", "manifest.json", "policy.safetensors"}
     weights = next((tmp_path / "shipped").rglob("policy.safetensors"))
     assert b"q_net_target" not in weights.read_bytes()  # which driving has no use for
+    assert b"vf_features_extractor" not in weights.read_bytes()  # which is the actor's as well
 
 
 def test_the_shipped_policies_are_small() -> None:
