@@ -256,7 +256,7 @@ def without_copies(policy: Tensors) -> Tensors:
 
 
 def _with_copies(policy: Tensors) -> Tensors:
-    """What `without_copies` left out; a target network as if it had just been brought up to date."""
+    """What `without_copies` left out; a target network as if it had just been updated."""
     copies = {
         copy + name.removeprefix(original): value
         for original, copy in _COPIES
