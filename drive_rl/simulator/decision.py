@@ -14,7 +14,8 @@ from drive_rl.simulator import stages as stage
 from drive_rl.simulator.jit import bare_kernel, recipe
 from drive_rl.simulator.stages import call, has, take
 
-STEP, STEP_ONLY, RESET = 0, 1, 2  # what `work_off` does: STEP_ONLY leaves finished episodes be
+# What `work_off` does: STEP_ONLY leaves finished episodes be
+STEP, STEP_ONLY, RESET, OBSERVE = range(4)
 
 
 class Batch(NamedTuple):
@@ -45,7 +46,7 @@ def decide(stages, batch, low, high):  # type: ignore[no-untyped-def]
     observes_first = has(stages, stage.ACT)
     if observes_first:
         call(stages, stage.ACT, (state, network, settings, actions, low, high))
-        _observe(stages, batch, everyone, low, high)
+        observe(stages, batch, everyone, low, high)
     call(stages, stage.PASS_TIME, (state, settings, low, high))
     frames = settings.common[0].frames
     call(
@@ -53,7 +54,7 @@ def decide(stages, batch, low, high):  # type: ignore[no-untyped-def]
         (state, network, settings, frames, actions, batch.trace, everyone, low, high),
     )  # fmt: skip
     if not observes_first:
-        _observe(stages, batch, everyone, low, high)
+        observe(stages, batch, everyone, low, high)
     _evaluate(stages, batch, actions, r.rewards, r.terminated, r.truncated, r.info, low, high)
     call(stages, stage.FINISH, (state, settings, r.terminated, r.truncated, r.done, low, high))
     call(
@@ -75,13 +76,14 @@ def begin(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
             (state, network, settings, frames, batch.nobody, batch.no_trace, mask, low, high),
         )  # fmt: skip
     call(stages, stage.RESET, (state, network, settings, batch.options, mask, low, high))
-    _observe(stages, batch, mask, low, high)
+    observe(stages, batch, mask, low, high)
     rewards, terminated, truncated = batch.unused
     _evaluate(stages, batch, batch.neutral, rewards, terminated, truncated, r.first_info, low, high)
 
 
 @recipe
-def _observe(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
+def observe(stages, batch, mask, low, high):  # type: ignore[no-untyped-def]
+    """Look at those environments of `mask` (num_envs,) that are in [low, high)."""
     call(
         stages, stage.OBSERVE,
         (
@@ -128,7 +130,8 @@ def work_off(stages, batch, mask, what, tickets, shares, most):  # type: ignore[
     A range is a `shares`-th of what is left, and at most `most`: large ones while there is much to
     do, small ones at the end, so that no thread waits long for the last.
 
-    `tickets` (1,) i8 is where the next range begins; `mask` (num_envs,) bool is of a RESET.
+    `tickets` (1,) i8 is where the next range begins; `mask` (num_envs,) bool is of a RESET or
+    an OBSERVE.
     """
     num_envs = mask.shape[0]
     while True:
@@ -139,7 +142,9 @@ def work_off(stages, batch, mask, what, tickets, shares, most):  # type: ignore[
             break
         high = min(low + size, num_envs)
         begins, anew = mask, what == RESET
-        if what != RESET:
+        if what == OBSERVE:
+            observe(stages, batch, mask, low, high)
+        elif what != RESET:
             decide(stages, batch, low, high)
             begins = batch.result.done
             if what == STEP:

@@ -208,6 +208,12 @@ class Simulator:
             self._begin_anew()
         return self.result
 
+    def observe(self) -> StepResult:
+        """Look at all environments as they are: an observer with a memory takes a frame more."""
+        self._advance(None)
+        self._work(self._all, decision.OBSERVE)
+        return self.result
+
     def _begin_anew(self) -> None:
         """Where an episode is over, keep its last observation, and begin another."""
         r = self.result
@@ -243,7 +249,9 @@ class Simulator:
             if self._own:
                 settings, options = self._own[low]
                 own = own._replace(settings=settings, options=options)
-            if what != decision.RESET:
+            if what == decision.OBSERVE:
+                decision.observe(self._stages, own, mask, low, high)
+            elif what != decision.RESET:
                 decision.decide(self._stages, own, low, high)
             elif mask[low:high].any():
                 decision.begin(self._stages, own, mask, low, high)

@@ -274,3 +274,13 @@ def test_a_closer_vehicle_is_larger_and_hides_the_one_behind() -> None:
     hidden = look(10, 30)
     alone = look(10, -100)
     assert (hidden != alone).sum() < 0.02 * alone.size
+
+
+def test_looking_again_adds_a_frame_of_the_same_moment() -> None:
+    config = camera_config({}, width=32, height=32, stack_size=3)
+    envs: Any = drive_rl.make_vec("highway-v0", 5, config=config, engine="compiled", num_threads=2)
+    envs.reset(seed=0)
+    before = envs.step(np.ones(5, int))[0].reshape(5, 3, 3, 32, 32)
+    after = envs.simulator.observe().observations[:, 0]
+    np.testing.assert_array_equal(after[:, :2], before[:, 1:])
+    np.testing.assert_array_equal(after[:, 2], before[:, 2])
