@@ -56,7 +56,9 @@ def test_the_agent_s_file_is_ppo_with_a_teacher() -> None:
     assert isinstance(with_teacher, PPOSpec)
     assert (plain.teacher, with_teacher.teacher) == (None, "planner")
     assert with_teacher.network == plain.network
-    assert with_teacher.num_envs == plain.num_envs
+    # What the file does not name is as without a teacher
+    assert with_teacher.observation == plain.observation
+    assert (with_teacher.n_steps, with_teacher.n_epochs) == (plain.n_steps, plain.n_epochs)
 
 
 def test_preferences_rise_with_values_and_equals_are_equal() -> None:
