@@ -1,12 +1,14 @@
-"""What the shipped encoder sees, and how fast a policy trains behind it.
+"""What encoders see, and how fast a policy trains behind the shipped one.
 
     python -m benchmarks.perception [--frames 4000] [--write]
     python -m benchmarks.perception --speed [--steps 16384] [--sizes 84,64,48,40,32,24] [--write]
+    python -m benchmarks.perception --probe DATA --encoder RUN [--write]
 
 `--write` puts the figures into docs/perception.md. Training is PPO with the settings of
 `agents/ppo.yaml` on highway-perception-v0, at several frame sizes; where its time goes is measured
 within it. Behind smaller frames stands an untrained encoder of the shipped one's architecture, with
-its rows scaled: it takes as long as a trained one.
+its rows scaled: it takes as long as a trained one. `--probe` says what a linear layer reads in an
+encoder that was trained without labels, beside a random one and one from scratch.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from benchmarks.written import machine, write_between
 from drive_rl.environments.compiled import CompiledVectorEnv
 from drive_rl.perception.evaluate import evaluate_encoder
 from drive_rl.perception.networks import Encoder, count_operations, count_parameters
+from drive_rl.perception.probe import probe_encoders
 from drive_rl.perception.report import table_of
 from drive_rl.perception.weights import DEFAULT, load_encoder, save_encoder
 from drive_rl.perception.wrapper import Perception
@@ -32,6 +35,12 @@ from drive_rl.runs.progress import Quiet
 from drive_rl.training.session import train_run
 
 ENVIRONMENT = "highway-perception-v0"
+SHARES = (0.01, 0.1, 1.0)
+PROBED = {  # what the page shows, and as what
+    "lane, F1": "lane_f1",
+    "car ahead, F1": "car_ahead_f1",
+    "offset [m]": "lateral_offset_mae",
+}
 PARTS = ("simulating and drawing", "the encoder", "policy and updates")
 
 
@@ -42,9 +51,13 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true", help="how fast a policy trains, instead")
     parser.add_argument("--steps", type=int, default=16_384, help="of each training")
     parser.add_argument("--sizes", default="84,64,48,40,32,24", help="of the frames [px]")
+    parser.add_argument("--probe", type=Path, metavar="DATA", help="probe an encoder, instead")
+    parser.add_argument("--encoder", type=Path, metavar="RUN", help="which")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    if options.speed:
+    if options.probe:
+        mark, lines = "probe", probe(options.probe, options.encoder)
+    elif options.speed:
         sizes = [int(each) for each in options.sizes.split(",")]
         mark, lines = "speed", speed(sizes, options.steps)
     else:
@@ -69,6 +82,27 @@ def scores(frames: int) -> list[str]:
         f"frames. highway-camera-v0, {frames:,} frames of each split.",
         "",
         *_markdown(table_of(found.document)),
+        "",
+    ]
+
+
+def probe(data: Path, run: Path) -> list[str]:
+    """What linear layers read, with shares of the labels, as lines of the page."""
+    weights = load_encoder(str(run))
+    objective, made = weights.made["objective"], weights.made
+    rows = probe_encoders(data, [str(run)], SHARES, say=lambda text: print(text, flush=True))
+    kinds = {str(run): objective, "random": "random weights", "from scratch": "from scratch, whole"}
+    text = [["encoder", *(f"{metric}, {share:.0%}" for metric in PROBED for share in SHARES)]]
+    for name, kind in kinds.items():
+        own = [row for row in rows if row["encoder"] == name]
+        text.append([kind, *(f"{row[key]:.3f}" for key in PROBED.values() for row in own)])
+    return [
+        "",
+        f"Written by `python -m benchmarks.perception --probe DATA --encoder RUN --write`: "
+        f"{objective}, {made['steps']:,} steps on {made['frames']:,} frames without labels; test "
+        f"episodes. The shares are those of the training episodes whose labels are known.",
+        "",
+        *_markdown(text),
         "",
     ]
 
