@@ -209,9 +209,10 @@ def test_metrics_count_and_the_card_is_shown(client: TestClient, seen: Members) 
 
 
 def test_overload_answers_503_and_recovers(model: Model, seen: Members) -> None:
-    gate = threading.Event()
+    begun, gate = threading.Event(), threading.Event()
 
     def slow(members: Members) -> Outputs:
+        begun.set()
         gate.wait(30)
         return model.run(members)
 
@@ -224,7 +225,9 @@ def test_overload_answers_503_and_recovers(model: Model, seen: Members) -> None:
             statuses.append(client.post("/act", json=body).status_code)
 
         threads = [threading.Thread(target=ask) for _ in range(12)]
-        for thread in threads:
+        threads[0].start()
+        assert begun.wait(30)  # otherwise it may still hold one of the three places
+        for thread in threads[1:]:
             thread.start()
         while statuses.count(503) < 8:  # one is computed, three wait, eight find no place
             threading.Event().wait(0.01)
