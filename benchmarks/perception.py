@@ -88,8 +88,8 @@ def scores(frames: int) -> list[str]:
 
 def probe(data: Path, run: Path) -> list[str]:
     """What linear layers read, with shares of the labels, as lines of the page."""
-    weights = load_encoder(str(run))
-    objective, made = weights.made["objective"], weights.made
+    made = load_encoder(str(run)).made
+    objective = made["objective"]
     rows = probe_encoders(data, [str(run)], SHARES, say=lambda text: print(text, flush=True))
     kinds = {str(run): objective, "random": "random weights", "from scratch": "from scratch, whole"}
     text = [["encoder", *(f"{metric}, {share:.0%}" for metric in PROBED for share in SHARES)]]

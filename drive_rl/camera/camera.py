@@ -121,18 +121,14 @@ class Camera:
 
     def begin(self, mask: Any, low: int, high: int) -> None:
         """Draw what varies, in the environments of a mask within [low, high): an episode begins."""
-        self.BEGIN(self._sight(), mask, low, high)
+        self.BEGIN(self.sight(), mask, low, high)
 
     def observe(self, state: State, mask: Any, low: int, high: int) -> None:
         """Add a frame to the stacks of the environments of a mask within [low, high)."""
-        self.LOOK(state, self._sight(), mask, self.stacks.current, low, high)
+        self.LOOK(state, self.sight(), mask, self.stacks.current, low, high)
 
-    def sight(self, state: State) -> frames.Sight:
+    def sight(self) -> frames.Sight:
         """What the stages look with, in calls of this thread within one step."""
-        del state  # whatever stands there can be drawn
-        return self._sight()
-
-    def _sight(self) -> frames.Sight:
         scratch = getattr(self._scratch, "value", None)
         if scratch is None:
             scratch = frames.make_scratch(self.options.width, self.options.height)

@@ -38,9 +38,8 @@ from drive_rl.camera.ground import (
 )
 from drive_rl.camera.stacks import Stacks
 from drive_rl.simulator.network import Network
-from drive_rl.simulator.state import State
-
-LONGEST = 70.0  # what a scene can stand in the way: a car park's walls [m]
+from drive_rl.simulator.scenes.parking import WALLS_LENGTH
+from drive_rl.simulator.vehicles import LENGTH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,28 +114,18 @@ class Grayscale:
         stacks: NDArray[np.uint8] = self.stacks.advance(keep)
         return stacks
 
-    def observe(self, state: State, mask: Any, low: int, high: int) -> None:
-        """Add a picture to the stacks of the environments of a mask within [low, high)."""
-        self.LOOK(state, self.sight(state), mask, self.stacks.current, low, high)
-
-    def sight(self, state: State) -> Sight:
+    def sight(self) -> Sight:
         """What the stages look with, in calls of this thread within one step."""
-        return Sight(
-            self._network, self._paint, self._view, self._images(state), self._frames,
-            self.stacks.previous,
-        )  # fmt: skip
-
-    def _images(self, state: State) -> Images:
-        """This thread's room, as large as the largest body needs."""
-        longest = 2 * TYRE_LENGTH + float(np.max(state.vehicles.length, initial=0.0))
-        longest = max(LONGEST, longest, float(np.max(state.objects.length, initial=0.0)))
-        side = int(longest * self.options.scaling) + 1
         images: Images | None = getattr(self._scratch, "images", None)
-        if images is None or images.body.shape[0] < side:
-            tyre = int(TYRE_LENGTH * self.options.scaling) + 1
-            images = Images(np.zeros((side, side), np.int16), np.zeros((tyre, tyre), np.int16))
+        if images is None:
+            # As large as the largest body needs that a scene has
+            longest = max(WALLS_LENGTH, LENGTH + 2 * TYRE_LENGTH)
+            body, tyre = (int(each * self.options.scaling) + 1 for each in (longest, TYRE_LENGTH))
+            images = Images(np.zeros((body, body), np.int16), np.zeros((tyre, tyre), np.int16))
             self._scratch.images = images
-        return images
+        return Sight(
+            self._network, self._paint, self._view, images, self._frames, self.stacks.previous
+        )
 
     def get_state(self, rows: Any) -> dict[str, NDArray[Any]]:
         """Stacks of some environments."""

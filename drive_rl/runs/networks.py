@@ -13,7 +13,6 @@ needs no generator's state to be the same run, bit for bit.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -307,7 +306,7 @@ def _learn(
                     raise Interrupted(
                         f"stopped; saved at step {run.step:,}; continue with the same command "
                         f"and {AGAIN}",
-                        stop.signal_number or int(signal.SIGINT),
+                        stop.signal_number,
                     )
     finally:
         log.close()

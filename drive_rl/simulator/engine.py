@@ -262,7 +262,7 @@ class Simulator:
         """A batch as this thread's observer sees it."""
         if self.observer is None:
             return batch
-        return batch._replace(sight=self.observer.sight(self.state))
+        return batch._replace(sight=self.observer.sight())
 
     def _batch(self) -> Batch:
         r = self.result

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from drive_rl.simulator import stages as stage
-from drive_rl.simulator.state import State
 
 
 class Observer(Protocol):
@@ -27,7 +26,7 @@ class Observer(Protocol):
     def observations(self) -> Any:
         """The present observations, (num_envs, num_observers, ...)."""
 
-    def sight(self, state: State) -> Any:
+    def sight(self) -> Any:
         """What the stages work with, in calls of this thread within one step."""
 
     def seed(self, env: int, words: Any) -> None:
