@@ -44,7 +44,7 @@ SCENES = (
     "parking-v0",
 )
 BASELINES = ("random", "idle", "rule", "planner")
-LEARNERS = ("dqn-upstream", "ppo-upstream", "dqn", "ppo", "ppo-long", "ppo-teacher")
+LEARNERS = ("dqn-upstream", "ppo-upstream", "dqn", "ppo", "ppo-long", "ppo-careful", "ppo-teacher")
 # highway-env has scripts that train these, with the settings of agents/*-upstream.yaml.
 SCRIPTS = {
     "dqn-upstream": ("highway-fast-v0",),
@@ -192,8 +192,9 @@ def write_page() -> None:
         "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
         "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
         "the range of the seeds' means for several. Training time is wall-clock, on a "
-        "machine that was busy with other work. `ppo-long` (agents/ppo-long.yaml) trains longer; "
-        "on highway-v0 it begins with highway-fast-v0/ppo-long, whose steps are not counted again. "
+        "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on from "
+        "ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are not "
+        "counted again (agents/*.yaml). "
         "`dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's own "
         "scripts, on the same simulator.",
         "",

@@ -18,8 +18,9 @@ from drive_rl.runs import checkpoint as checkpoints
 from drive_rl.runs.folder import RUN_FILE
 from drive_rl.training.run import Run
 
-# Of the machine and the moment, not of the policy.
-_LEFT_OUT = ("platform", "command", "created")
+# Of the machine and the moment, not of the policy. Where a run began (`from`) is a folder of that
+# machine, which means nothing elsewhere; a shipped policy that it began with stands in `agent.start`.
+_LEFT_OUT = ("platform", "command", "created", "from")
 
 
 def ship(run: Run, place: Path) -> int:
