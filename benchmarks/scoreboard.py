@@ -17,10 +17,11 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.written import write_between
 from drive_rl.errors import DriveRLError, Interrupted
 from drive_rl.evaluation import evaluate
 from drive_rl.presets import load_environment, resolve_run
@@ -192,8 +193,8 @@ def write_page() -> None:
         "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
         "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
         "the range of the seeds' means for several. Training time is wall-clock, on a "
-        "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on from "
-        "ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are not "
+        "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on "
+        "from ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are not "
         "counted again (agents/*.yaml). "
         "`dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's own "
         "scripts, on the same simulator.",
@@ -230,10 +231,34 @@ def write_page() -> None:
             )
         lines.append("")
     PAGE.write_text("\n".join(lines), encoding="utf-8")
-    print(f"written: {PAGE}", file=sys.stderr)
+    readme = write_between("../README.md", "scoreboard", list(_summary()))
+    print(f"written: {PAGE}, {readme}", file=sys.stderr)
 
 
-def _rows(scene: str) -> list[dict[str, str]]:
+def _summary() -> Iterator[str]:
+    """The README's table: of each scene one policy, and what highway-env's scripts train."""
+    yield ""
+    yield "| scene | policy | return | crashes | success | way to the planner | trained in |"
+    yield "|---|---|---|---|---|---|---|"
+    for scene in SCENES:
+        rows = _rows(scene)
+        ours = [row for row in rows if row["policy"] in LEARNERS and row["policy"] not in SCRIPTS]
+        if not ours:
+            continue
+        # The safest of those whose return is within a hundredth of the best
+        best = max(row["mean"] for row in ours)
+        good = [row for row in ours if row["mean"] >= best - 0.01 * abs(best)]
+        shown = [row for row in rows if row["policy"] in SCRIPTS]
+        for row in [*shown, min(good, key=lambda row: row["crashes"])]:
+            name = f"`{scene}/{row['policy']}`"
+            if row["policy"] in SCRIPTS:
+                name = f"highway-env's script ({row['policy'].split('-')[0].upper()})"
+            figures = [row.get(key, "").split(" [")[0] for key in SHOWN if key != "speed"]
+            yield f"| {scene} | {name} | {' | '.join(figures)} | {row['way']} | {row['time']} |"
+    yield ""
+
+
+def _rows(scene: str) -> list[dict[str, Any]]:
     stored: dict[str, list[dict[str, Any]]] = {}
     for method in (*BASELINES, *LEARNERS):
         seeds: Sequence[int | None] = [None] if method in BASELINES else range(10)
@@ -252,7 +277,7 @@ def _rows(scene: str) -> list[dict[str, str]]:
     return [_row(method, results, anchors) for method, results in stored.items()]
 
 
-def _row(method: str, results: list[dict[str, Any]], anchors: dict[str, float]) -> dict[str, str]:
+def _row(method: str, results: list[dict[str, Any]], anchors: dict[str, float]) -> dict[str, Any]:
     returns = [result["metrics"]["return"]["mean"] for result in results]
     mean = statistics.fmean(returns)
     way = ""
@@ -261,6 +286,8 @@ def _row(method: str, results: list[dict[str, Any]], anchors: dict[str, float]) 
     learned = results[0]["steps"] is not None
     row = {
         "policy": method,
+        "mean": mean,
+        "crashes": statistics.fmean(each["metrics"]["crash_rate"]["mean"] for each in results),
         "seeds": str(len(results)) if learned else "",
         "worst": f"{min(returns):.2f}" if learned else "",
         "way": way,
