@@ -17,7 +17,7 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +194,8 @@ def write_page() -> None:
         "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
         "the range of the seeds' means for several. Training time is wall-clock, on a "
         "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on "
-        "from ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are not "
-        "counted again (agents/*.yaml). "
+        "from ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are "
+        "not counted again (agents/*.yaml). "
         "`dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's own "
         "scripts, on the same simulator.",
         "",
@@ -277,7 +277,7 @@ def _rows(scene: str) -> list[dict[str, Any]]:
     return [_row(method, results, anchors) for method, results in stored.items()]
 
 
-def _row(method: str, results: list[dict[str, Any]], anchors: dict[str, float]) -> dict[str, Any]:
+def _row(method: str, results: list[dict[str, Any]], anchors: Mapping[str, float]) -> dict[str, Any]:
     returns = [result["metrics"]["return"]["mean"] for result in results]
     mean = statistics.fmean(returns)
     way = ""
