@@ -277,7 +277,9 @@ def _rows(scene: str) -> list[dict[str, Any]]:
     return [_row(method, results, anchors) for method, results in stored.items()]
 
 
-def _row(method: str, results: list[dict[str, Any]], anchors: Mapping[str, float]) -> dict[str, Any]:
+def _row(
+    method: str, results: list[dict[str, Any]], anchors: Mapping[str, float]
+) -> dict[str, Any]:
     returns = [result["metrics"]["return"]["mean"] for result in results]
     mean = statistics.fmean(returns)
     way = ""
