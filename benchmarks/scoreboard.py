@@ -55,7 +55,7 @@ EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
 LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
-LATER_AGENT_SETTINGS = {"start": None, "curriculum": []}
+LATER_AGENT_SETTINGS: dict[str, Any] = {"start": None, "curriculum": []}
 SHOWN = ("return", "crash_rate", "speed", "success_rate")
 
 
@@ -269,7 +269,7 @@ def _rows(scene: str) -> list[dict[str, Any]]:
         ]
         if found:
             stored[method] = found
-    anchors = {
+    anchors: dict[str, float] = {
         name: stored[name][0]["metrics"]["return"]["mean"]
         for name in ("random", "planner")
         if name in stored
