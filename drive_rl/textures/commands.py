@@ -36,7 +36,8 @@ def prepare(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Folders of photos, skimage, miniworld, torcs, procedural."
+            metavar="SOURCE...",
+            help="Folders of photos, skimage, miniworld, ufoai, supertuxkart, torcs, procedural.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DATA", help="Folder to write.")],
@@ -166,7 +167,10 @@ def sample(
 def score(
     bank: Annotated[str, typer.Argument(metavar="BANK", help="A bank's name or folder.")],
     against: Annotated[
-        str, typer.Option(metavar="DATA[test]", help="Data of `textures prepare`, and its split.")
+        str,
+        typer.Option(
+            metavar="DATA[test]", help="Data of `textures prepare`, and its split; `all` for all."
+        ),
     ],
     features: Annotated[
         str | None, typer.Option(metavar="NAME", help="efficientnet-lite0 or filters.")

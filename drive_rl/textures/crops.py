@@ -6,7 +6,7 @@ happen to have. So every surface counts as much, and within it every photograph.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,10 +53,35 @@ class Crops(NamedTuple):
         """
         rows: list[int] = []
         for surface in surfaces:
-            mine = [k for k, name in enumerate(self.surfaces) if name == surface]
-            mine = mine or list(range(len(self.surfaces)))
+            mine = self._standing_for(surface)
             rows += spread([self.photos[k] for k in mine], mine, max(most // len(surfaces), 1))
         return self.chosen(rows)
+
+    def drawn(self, counts: Mapping[str, int], rng: np.random.Generator) -> Crops:
+        """Independent samples: so many photographs of each surface by chance, a crop of each.
+
+        The crops are in the order of `counts`. Tiles stand in for one another as in `of`.
+        """
+        rows: list[int] = []
+        for surface, count in counts.items():
+            of_photo = self._by_photo(surface)
+            photos = rng.permutation(sorted(of_photo))[:count]
+            rows += [int(rng.choice(of_photo[str(photo)])) for photo in photos]
+        return self.chosen(rows)
+
+    def samples_of(self, surface: str) -> int:
+        """How many independent samples there are of a surface, or stand in for it."""
+        return len(self._by_photo(surface))
+
+    def _by_photo(self, surface: str) -> dict[str, list[int]]:
+        of_photo: dict[str, list[int]] = {}
+        for row in self._standing_for(surface):
+            of_photo.setdefault(self.photos[row], []).append(row)
+        return of_photo
+
+    def _standing_for(self, surface: str) -> list[int]:
+        mine = [k for k, name in enumerate(self.surfaces) if name == surface]
+        return mine or list(range(len(self.surfaces)))
 
     def photos_of(self, surface: str) -> list[str]:
         """The photographs of a surface, sorted."""
@@ -87,7 +112,7 @@ def look(tiles: Tiles, classes: Sequence[str] | None, features: str, side: int) 
 
 
 def look_at_photos(data: Data, split: str, features: str) -> Crops | None:
-    """The crops of a split, and their features; None where it has none."""
+    """The crops of a split or of `all`, and their features; None where it has none."""
     rows = data.select(split)
     if not len(rows):
         return None
@@ -132,6 +157,21 @@ def halves(photographs: Crops, draws: int, seed: int) -> Iterator[tuple[Crops, C
         ]
         first_half, second_half = (photographs.chosen(rows).of(surfaces) for rows in sides)
         yield first_half, second_half
+
+
+def samples(surfaces: Sequence[str], sets: Sequence[Crops | None]) -> dict[str, int]:
+    """Of each surface, as many independent samples as every set has that is to be compared.
+
+    The last set is all photographs, of which there must be as many for each of two halves: then
+    the figures of all sets, and of photographs against photographs, are of equally many.
+    """
+    *others, everything = (each for each in sets if each is not None)
+    return {
+        surface: min(
+            len(everything.photos_of(surface)) // 2, *(each.samples_of(surface) for each in others)
+        )
+        for surface in surfaces
+    }
 
 
 def joined(parts: Sequence[Crops | None]) -> Crops:

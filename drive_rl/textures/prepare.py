@@ -25,6 +25,7 @@ from drive_rl.textures.sources import Photo, Skipped, read_source
 
 COLUMNS = ("index", "name", "class", "split", "origin", "licence", "source")
 SPLITS = ("train", "validation", "test")
+ALL = "all"  # of them together: for what has learned from none
 SCHEMA = 1
 FLATTEST = 0.8  # deviation of brightness [of 255] below which a crop shows nothing
 CUTS = (0.375, 0.625)  # a crop's side as a share of the photograph's shorter one
@@ -59,8 +60,8 @@ class Data(NamedTuple):
         return digest.hexdigest()
 
     def select(self, split: str) -> NDArray[np.int64]:
-        """Indices of a split's crops; may be none."""
-        found = [index for index, row in enumerate(self.table) if row["split"] == split]
+        """Indices of a split's crops, or of `all`; may be none."""
+        found = [index for index, row in enumerate(self.table) if split in (row["split"], ALL)]
         return np.array(found, np.int64)
 
 
@@ -266,14 +267,16 @@ def load_data(folder: Path | str) -> Data:
 def load_split(text: str) -> tuple[Data, NDArray[np.int64], str]:
     """`DATA[test]`, or `DATA` for its test split: the data and the indices of the split's crops.
 
+    `DATA[all]` is all crops.
+
     Raises:
         UsageError: no such data or split, or a split without crops.
     """
     name, split = text, "test"
     if text.endswith("]") and "[" in text:
         name, _, split = text[:-1].rpartition("[")
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    if split not in (*SPLITS, ALL):
+        raise unknown("split", split, (*SPLITS, ALL))
     data = load_data(name)
     chosen = data.select(split)
     if not len(chosen):

@@ -4,8 +4,8 @@
                        unbiased (Binkowski et al. 2018)
     frechet_distance   between Gaussians fitted to the features (Heusel et al. 2017)
     precision, recall  shares of tiles among real ones and of real ones among tiles, by the balls
-                       around the third neighbour (Kynkaanniemi et al. 2019); crops of one
-                       photograph are no neighbours, since they overlap
+                       around the third neighbour (Kynkaanniemi et al. 2019), of equally many
+                       independent samples of both: one crop of a photograph, mean over draws
     sliced_wasserstein of pixels in patches of 7 x 7, along random directions (Karras et al. 2018)
     spectrum_distance  root mean square difference of the mean logarithmic power spectra [nepers]
     seam_ratio         difference across the border over that of inner neighbours; 1 is seamless
@@ -21,7 +21,7 @@ each of its photographs. The features are named, and are not those of FID.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,44 +33,51 @@ from drive_rl.textures.features import Features
 Floats = NDArray[np.float64]
 SCHEMA = 1
 NEIGHBOURS = 3
+DRAWS = 200  # of independent samples, for precision and recall
 MEMORISED = 0.1  # of nearest_train, below which a tile counts as copied
 
 
 def score_crops(
-    made: Crops, real: Crops, train: Crops, surfaces: Sequence[str], *, seed: int = 0
+    made: Crops, real: Crops, train: Crops | None, counts: Mapping[str, int], *, seed: int = 0
 ) -> dict[str, float | int | None]:
     """All scores of some tiles but the discriminator's.
 
     Args:
-        real: crops that nothing was learned from; `train` those that were learned from.
-        surfaces: to compare over.
+        real: crops that nothing was learned from.
+        train: those that were learned from; None where they are not known.
+        counts: the surfaces to compare over, and of how many independent samples of each
+            precision and recall are (`crops.samples`).
     """
     rng = np.random.default_rng(seed)
     side = real.tiles.shape[1]
-    here, there = made.of(surfaces), real.of(surfaces)
+    here, there = made.of(list(counts)), real.of(list(counts))
     seen = here.tiles[:, :side, :side]
-    nearest = nearest_train(made.found, train.found)
-    return {
+    precision, recall = precision_recall(real, made, counts, seed=seed)
+    found = {
         "tiles": len(made.tiles),
         **compared(there, here),
+        "precision": precision,
+        "recall": recall,
         "sliced_wasserstein": sliced_wasserstein(there.tiles, seen, rng),
         "spectrum_distance": spectrum_distance(there.tiles, seen),
         "seam_ratio": seam_ratio(made.tiles),
         "ms_ssim": diversity(made.tiles[:, :side, :side], made.surfaces, rng),
+    }
+    if train is None:
+        return found
+    nearest = nearest_train(made.found, train.found)
+    return found | {
         "nearest_train": float(np.median(nearest)),
         "nearest_train_lowest": float(nearest.min()),
         "memorised": int((nearest < MEMORISED).sum()),
     }
 
 
-def compared(real: Crops, made: Crops) -> dict[str, float | int | None]:
-    """The scores that are of features."""
-    precision, recall = precision_recall(real.found, made.found, real.photos, made.photos)
+def compared(real: Crops, made: Crops) -> dict[str, float]:
+    """The distances of features."""
     return {
         "kernel_distance": kernel_distance(real.found, made.found),
         "frechet_distance": frechet_distance(real.found, made.found),
-        "precision": precision,
-        "recall": recall,
     }
 
 
@@ -104,36 +111,42 @@ def frechet_distance(x: Features, y: Features) -> float:
 
 
 def precision_recall(
-    real: Features,
-    made: Features,
-    real_photos: Sequence[str] | None = None,
-    made_photos: Sequence[str] | None = None,
+    real: Crops, made: Crops, counts: Mapping[str, int], *, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """Improved precision and recall with k = 3; NaN where a set has not four photographs.
+    """Improved precision and recall with k = 3; NaN where there are not four samples.
+
+    Both estimate the supports of two distributions from balls around samples, whose radii shrink
+    with their number and with their likeness. They mean the same on both sides only for equally
+    many independent samples. Crops of one photograph are not independent: a photograph gives one.
 
     Args:
-        real_photos, made_photos: source image of each; None takes each as its own.
+        counts: so many samples of each surface, of both sets; each surface counts as much.
+        draws: of samples, over which the mean is taken.
     """
-    across = distances(real, made)
-    radius_real, radius_made = _radii(real, real_photos), _radii(made, made_photos)
-    precision = recall = float("nan")
-    if radius_real is not None:
-        precision = float((across <= radius_real[:, None]).any(axis=0).mean())
-    if radius_made is not None:
-        recall = float((across <= radius_made[None]).any(axis=1).mean())
-    return precision, recall
+    if sum(counts.values()) <= NEIGHBOURS:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng([seed, NEIGHBOURS])
+    surface = np.repeat(np.arange(len(counts)), list(counts.values()))
+    found = np.empty((draws, 2))
+    for k in range(draws):
+        x, y = real.drawn(counts, rng).found, made.drawn(counts, rng).found
+        across = distances(x, y)
+        inside = np.stack(
+            [
+                (across <= _radii(x)[:, None]).any(axis=0),  # tiles, in a ball around a real one
+                (across <= _radii(y)[None]).any(axis=1),  # real ones, in a ball around a tile
+            ]
+        )
+        found[k] = np.mean([inside[:, surface == s].mean(axis=1) for s in set(surface)], axis=0)
+    precision, recall = found.mean(axis=0)
+    return float(precision), float(recall)
 
 
-def _radii(x: Features, photos: Sequence[str] | None) -> Floats | None:
-    """Of each, the distance to the third nearest other photograph."""
-    names, photo = np.unique(np.arange(len(x)) if photos is None else photos, return_inverse=True)
-    if len(names) <= NEIGHBOURS:
-        return None
-    # A photograph is as near as the nearest of its crops
-    to_photo = np.full((len(x), len(names)), np.inf)
-    np.minimum.at(to_photo.T, photo, distances(x, x))
-    to_photo[np.arange(len(x)), photo] = np.inf
-    return np.asarray(np.sort(to_photo, axis=1)[:, NEIGHBOURS - 1])
+def _radii(x: Features) -> Floats:
+    """Of each, the distance to the third nearest other one."""
+    own = distances(x, x)
+    np.fill_diagonal(own, np.inf)
+    return np.asarray(np.sort(own, axis=1)[:, NEIGHBOURS - 1])
 
 
 def nearest_train(made: Features, train: Features) -> Floats:

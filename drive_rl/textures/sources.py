@@ -2,6 +2,8 @@
 
     skimage      gravel, brick and grass of scikit-image, in grey, CC0
     miniworld    asphalt, concrete, rock and masonry of miniworld's wheel, Apache-2.0
+    ufoai        surfaces in Debian's ufoai-textures that are in the public domain or under MIT
+    supertuxkart surfaces in Debian's supertuxkart-data, in the public domain or under CC0
     torcs        road surfaces of Debian's torcs-data: copyleft, for studies only
     procedural   drive_rl.textures.procedural, a picture per maker and number
     a folder     each sub-folder is a class; pictures beside them are of the class of its name
@@ -14,18 +16,20 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drive_rl.errors import UsageError, unknown
+from drive_rl.textures.games import GAMES, read_pictures
 from drive_rl.textures.procedural import LICENCE, ORIGIN, ROADS, make_tile
 
 SMALLEST = 64  # px, of the shorter side: less holds no tile
 LARGEST = 2048  # px, of the longer side: more is averaged down when read
-BUILT_IN = ("skimage", "miniworld", "torcs", "procedural")
+BUILT_IN = ("skimage", "miniworld", *GAMES, "torcs", "procedural")
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".rgb", ".sgi", ".tga", ".jp2"),
@@ -100,6 +104,8 @@ def read_source(source: str, skipped: Skipped, licence: str = "unknown") -> Iter
     Raises:
         UsageError: no such source or folder, or a package that is not installed.
     """
+    if source in GAMES:
+        return _game(source, skipped)
     if source in BUILT_IN:
         return {
             "skimage": _skimage,
@@ -117,7 +123,7 @@ def read_source(source: str, skipped: Skipped, licence: str = "unknown") -> Iter
     return _folder(folder, licence, skipped)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
+def read_picture(path: Path | IO[bytes]) -> NDArray[np.uint8]:
     """A picture of any mode as uint8 (height, width, 3).
 
     CMYK, palettes and grey become RGB; 16 bits and floats are scaled to 8; what is transparent
@@ -222,6 +228,20 @@ def _miniworld(skipped: Skipped) -> Iterator[Photo]:
         yield Photo(
             name, f"miniworld/{name}", surface, f"miniworld: {name}.png", "Apache-2.0", pixels
         )
+
+
+def _game(name: str, skipped: Skipped) -> Iterator[Photo]:
+    package = GAMES[name].package
+    for picture, content in read_pictures(name):
+        if content is None:
+            skipped(
+                f"{package}: {picture.path} is not the picture whose licence was looked up; skipped"
+            )
+            continue
+        group = f"{name}/{picture.group or picture.path}"
+        origin = f"{package}: {picture.path}" + (f" ({picture.author})" if picture.author else "")
+        pixels = read_picture(BytesIO(content))
+        yield Photo(picture.path, group, picture.surface, origin, picture.licence, pixels)
 
 
 def _torcs(skipped: Skipped) -> Iterator[Photo]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from PIL import Image
 
 from drive_rl.errors import UsageError
+from drive_rl.textures import games
 from drive_rl.textures.prepare import load_data, load_split, prepare
-from drive_rl.textures.sources import read_picture
+from drive_rl.textures.sources import read_picture, read_source
 from tests.textures.photos import make_data, save_photo
 
 
@@ -131,3 +134,39 @@ def test_flat_pictures_have_nothing_to_learn_from(tmp_path: Path) -> None:
     Image.new("RGB", (80, 80), (100, 100, 100)).save(tmp_path / "photos" / "wall.png")
     with pytest.raises(UsageError, match="anything to see"):
         prepare([str(tmp_path / "photos")], tmp_path / "out", say=lambda text: None)
+
+
+def test_pictures_of_a_game_are_read_from_its_archive_and_known_by_their_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = save_photo(tmp_path / "road.png", 0).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    archive = tmp_path / "base.pk3"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("a.png", "b.png", "c.png"):
+            file.writestr(name, content)
+    pictures = (
+        games.Picture("a.png", "mud", games.MIT, "somebody", digest),
+        games.Picture("b.png", "mud", games.CC0, "", digest, "of a"),
+        games.Picture("c.png", "mud", games.CC0, "", "0" * 64),
+        games.Picture("d.png", "mud", games.CC0, "", digest),
+    )
+    monkeypatch.setitem(games.GAMES, "ufoai", games.Game("ufoai-textures", archive, pictures))
+    said: list[str] = []
+    first, second = read_source("ufoai", said.append)
+    assert first.origin == "ufoai-textures: a.png (somebody)"
+    assert (first.group, second.group) == ("ufoai/a.png", "ufoai/of a")
+    assert [first.licence, second.licence] == ["MIT", "CC0-1.0"]
+    assert first.pixels.shape == (80, 80, 3)
+    assert len(said) == 2
+    assert all("is not the picture whose licence was looked up" in line for line in said)
+    missing = games.Game("ufoai-textures", tmp_path / "none", pictures)
+    monkeypatch.setitem(games.GAMES, "ufoai", missing)
+    with pytest.raises(UsageError, match="needs Debian's package ufoai-textures"):
+        list(read_source("ufoai", said.append))
+
+
+def test_the_games_pictures_are_of_clean_licences_and_each_is_listed_once() -> None:
+    pictures = [picture for game in games.GAMES.values() for picture in game.pictures]
+    assert {picture.licence for picture in pictures} == {games.PUBLIC, games.CC0, games.MIT}
+    assert len({picture.sha256 for picture in pictures}) == len(pictures)

@@ -13,11 +13,12 @@ from drive_rl.cli import run
 from drive_rl.errors import UsageError
 from drive_rl.textures import scores
 from drive_rl.textures.banks import load_bank
-from drive_rl.textures.crops import Crops, halves
+from drive_rl.textures.crops import Crops, halves, joined, samples
 from drive_rl.textures.features import extract
 from drive_rl.textures.procedural import ROADS, make_tiles
 from drive_rl.textures.report import FLOOR, PROCEDURAL, TRAIN, score_bank
-from tests.textures.photos import save_photo
+from drive_rl.textures.weights import load_weights
+from tests.textures.photos import make_data, save_photo
 
 
 def _normal(seed: int, shift: float = 0.0, count: int = 200) -> np.ndarray:
@@ -39,27 +40,58 @@ def test_the_frechet_distance_is_that_of_the_formula() -> None:
     assert scores.frechet_distance(x, y) == pytest.approx(expected, rel=1e-6)
 
 
+def _set(found: np.ndarray, each: int = 1) -> Crops:
+    """Crops of mud with these features, `each` of a photograph."""
+    photos = [str(k // each) for k in range(len(found))]
+    tiles = np.zeros((len(found), 4, 4, 3), np.uint8)
+    return Crops(tiles, ("mud",) * len(found), tuple(photos), found)
+
+
 def test_precision_and_recall_tell_missing_modes_from_wrong_ones() -> None:
     left, right, far = _normal(0), _normal(1, 50.0), _normal(2, 500.0)
-    both = np.concatenate([left, right])
-    precision, recall = scores.precision_recall(both, _normal(3))
+    both = _set(np.concatenate([left, right]))
+    counts = {"mud": 100}
+    precision, recall = scores.precision_recall(both, _set(_normal(3)), counts, draws=4)
     assert precision > 0.8
     assert 0.3 < recall < 0.55
-    assert scores.precision_recall(both, far) == (0.0, 0.0)
+    assert scores.precision_recall(both, _set(far), counts, draws=4) == (0.0, 0.0)
 
 
-def test_crops_of_one_photograph_are_no_neighbours_of_each_other() -> None:
+def test_a_collapsed_bank_has_no_recall_and_other_photographs_have_that_of_the_floor() -> None:
     rng = np.random.default_rng(0)
-    photos = [str(k // 10) for k in range(400)]
-    centres = rng.normal(0, 1.0, (80, 8)).repeat(10, axis=0)
-    crops = centres + rng.normal(0, 0.01, (800, 8))
-    real, train = crops[:400], crops[400:]
-    assert scores.precision_recall(real, train) == (0.0, 0.0)  # ten near copies of each
-    precision, recall = scores.precision_recall(real, train, photos, photos)
-    assert min(precision, recall) > 0.6
-    few = scores.precision_recall(real[:30], train, photos[:30], photos)
-    assert np.isnan(few[0])
-    assert few[1] > 0.6
+
+    def photographs(count: int) -> np.ndarray:
+        centres = rng.normal(0, 1.0, (count, 8)).repeat(10, axis=0)
+        return np.asarray(centres + rng.normal(0, 0.01, (10 * count, 8)))  # ten alike of each
+
+    real = _set(photographs(40), each=10)
+    collapsed = _set(real.found[:1] + rng.normal(0, 1e-3, (200, 8)))  # a photograph, no other
+    others = _set(photographs(20), each=10)
+    unlimited = _set(rng.normal(0, 1.0, (200, 8)))  # as a perfect generator: each tile anew
+    counts = {"mud": 20}
+    floor = np.mean(
+        [scores.precision_recall(*pair, counts, draws=10) for pair in halves(real, 10, seed=0)],
+        axis=0,
+    )
+    assert floor.min() > 0.6
+    precision, recall = scores.precision_recall(real, collapsed, counts)
+    assert precision > 0.4
+    assert recall < 0.02
+    for each in (others, unlimited):
+        np.testing.assert_allclose(scores.precision_recall(real, each, counts), floor, atol=0.12)
+    assert np.isnan(scores.precision_recall(real, others, {"mud": 3})).all()
+
+
+def test_samples_are_as_many_in_every_set_and_one_of_a_photograph() -> None:
+    real = _crops(["asphalt"] * 6 + ["mud"] * 6, list("aabbcc") + list("ddeeff"))
+    train = _crops(["asphalt"] * 4 + ["mud"] * 2, list("gghh") + list("ii"))
+    made = _crops(["asphalt"] * 8, [str(k) for k in range(8)])
+    counts = samples(["asphalt", "mud"], [made, real, train, joined([real, train])])
+    assert counts == {"asphalt": 2, "mud": 1}  # of 5 photographs each half has 2
+    drawn = real.drawn({"asphalt": 2, "mud": 3}, np.random.default_rng(0))
+    assert drawn.surfaces == ("asphalt",) * 2 + ("mud",) * 3
+    assert len(set(drawn.photos)) == 5
+    assert made.drawn({"mud": 2}, np.random.default_rng(0)).surfaces == ("asphalt",) * 2
 
 
 def _crops(surfaces: list[str], photos: list[str]) -> Crops:
@@ -166,7 +198,21 @@ def test_a_bank_is_scored_beside_the_floor_and_the_procedural_bank(
     again = score_bank(nobody, f"{data}[test]", features="filters")
     assert again["discriminator_gap"] is None
     assert again["scores"][str(bank)] == own
+    everything = score_bank("procedural", f"{data}[all]", features="filters")
+    assert everything["surfaces"] == {"mud": 3}
+    assert TRAIN not in everything["scores"]
+    assert "memorised" not in everything["scores"][PROCEDURAL]
     with pytest.raises(UsageError, match="did you mean 'test'"):
         score_bank("procedural", f"{data}[tset]", features="filters")
     with pytest.raises(UsageError, match="did you mean 'filters'"):
         score_bank("procedural", f"{data}[test]", features="filter")
+
+
+def test_what_a_bank_has_learned_from_is_not_held_out_for_it(tmp_path: Path) -> None:
+    data = make_data(tmp_path, photos=2)
+    origin = load_weights("roadgan").made["sources"][0]["origin"]
+    table = data.folder / "table.csv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("photos/mud/0.png", origin), encoding="utf-8")
+    with pytest.raises(UsageError, match="roadgan has learned from 1 of the photos"):
+        score_bank("roadgan", f"{data.folder}[all]", features="filters")

@@ -18,7 +18,7 @@ from drive_rl.textures.spec import load_spec
 from drive_rl.textures.weights import load_weights
 
 SHIPPED = data_folder("assets") / "textures"
-CLEAN = {"CC0-1.0", "Apache-2.0", "MIT"}
+CLEAN = {"CC0-1.0", "Apache-2.0", "MIT", "public domain"}
 
 
 def test_the_weights_are_small_and_learned_from_clean_licences_only() -> None:
