@@ -56,7 +56,15 @@ PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its ow
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
 LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
 LATER_AGENT_SETTINGS: dict[str, Any] = {"start": None, "curriculum": []}
-SHOWN = ("return", "crash_rate", "speed", "success_rate")
+SHOWN = {  # metrics, and the heads of their columns
+    "return": "return",
+    "crash_rate": "crashes",
+    "off_road_rate": "off the road",
+    "speed": "speed [m/s]",
+    "success_rate": "success",
+}
+LEAVES = 0.05  # share of episodes that leave the road, from which on a scene's page tells it
+ALWAYS = ("return", "crash_rate", "speed")  # the others where a scene has them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,15 +197,14 @@ def write_page() -> None:
         "",
         f"Each row: mean over {EPISODES} held-out episodes ({PLANNER_EPISODES} for the planner), "
         "seeds 0 and up, on highway-env's default reward, traffic and duration. For learners, "
-        "the mean over training seeds, and the worst seed by return. *Way*: share of the way from "
-        "random to planner, in return. highway-env's return hides crashes, so return, crash rate "
-        "and speed are given together. In brackets, the 95% interval: over episodes for one seed, "
-        "the range of the seeds' means for several. Training time is wall-clock, on a "
+        "the mean over training seeds, and the return of the worst seed. *Way*: share of the way "
+        "from random to planner, in return. highway-env's return hides crashes, so return, crash "
+        "rate and speed are given together. In brackets, the 95% interval: over episodes for one "
+        "seed, the range of the seeds' means for several. Training time is wall-clock, on a "
         "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on "
         "from ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are "
-        "not counted again (agents/*.yaml). "
-        "`dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's own "
-        "scripts, on the same simulator.",
+        "not counted again (agents/*.yaml). `dqn-upstream` and `ppo-upstream` are trained with "
+        "the settings of highway-env's own scripts, on the same simulator.",
         "",
         "For parking-v0 the best published figure that was found is 90% of success in training, "
         "after 20,000 steps of TQC with hindsight (highway-env's issue 188, of 2021). Since then "
@@ -211,24 +218,14 @@ def write_page() -> None:
         if not rows:
             continue
         lines += [f"## {scene}", ""]
-        success = any("success_rate" in row for row in rows)
-        header = ["policy", "seeds", "return", "worst seed", "crashes", "speed [m/s]"]
-        header += ["success"] if success else []
-        header += ["way", "steps", "training time"]
-        lines.append("| " + " | ".join(header) + " |")
-        lines.append("|---" * len(header) + "|")
+        metrics = [name for name in SHOWN if name in ALWAYS or any(name in row for row in rows)]
+        header = ["policy", "seeds", *(SHOWN[name] for name in metrics)]
+        header += ["worst return", "way", "steps", "training time"]
+        lines += [_line(header), "|---" * len(header) + "|"]
         for row in rows:
-            row_cells = [
-                row["policy"],
-                row["seeds"],
-                row["return"],
-                row["worst"],
-                row["crash_rate"],
-            ]
-            row_cells += [row["speed"]] + ([row.get("success_rate", "")] if success else [])
-            lines.append(
-                "| " + " | ".join([*row_cells, row["way"], row["steps"], row["time"]]) + " |"
-            )
+            figures = [row.get(name, "") for name in metrics]
+            after = [row[key] for key in ("worst", "way", "steps", "time")]
+            lines.append(_line([row["policy"], row["seeds"], *figures, *after]))
         lines.append("")
     PAGE.write_text("\n".join(lines), encoding="utf-8")
     readme = write_between("../README.md", "scoreboard", list(_summary()))
@@ -238,8 +235,9 @@ def write_page() -> None:
 def _summary() -> Iterator[str]:
     """The README's table: of each scene one policy, and what highway-env's scripts train."""
     yield ""
-    yield "| scene | policy | return | crashes | success | way to the planner | trained in |"
-    yield "|---|---|---|---|---|---|---|"
+    metrics = [name for name in SHOWN if name != "speed"]
+    header = ["scene", "policy", *(SHOWN[name] for name in metrics), "way", "trained in"]
+    yield from (_line(header), "|---" * len(header) + "|")
     for scene in SCENES:
         rows = _rows(scene)
         ours = [row for row in rows if row["policy"] in LEARNERS and row["policy"] not in SCRIPTS]
@@ -253,9 +251,13 @@ def _summary() -> Iterator[str]:
             name = f"`{scene}/{row['policy']}`"
             if row["policy"] in SCRIPTS:
                 name = f"highway-env's script ({row['policy'].split('-')[0].upper()})"
-            figures = [row.get(key, "").split(" [")[0] for key in SHOWN if key != "speed"]
-            yield f"| {scene} | {name} | {' | '.join(figures)} | {row['way']} | {row['time']} |"
+            figures = [row.get(key, "").split(" [")[0] for key in metrics]
+            yield _line([scene, name, *figures, row["way"], row["time"]])
     yield ""
+
+
+def _line(cells_of_row: Sequence[str]) -> str:
+    return "| " + " | ".join(cells_of_row) + " |"
 
 
 def _rows(scene: str) -> list[dict[str, Any]]:
@@ -274,7 +276,11 @@ def _rows(scene: str) -> list[dict[str, Any]]:
         for name in ("random", "planner")
         if name in stored
     }
-    return [_row(method, results, anchors) for method, results in stored.items()]
+    rows = [_row(method, results, anchors) for method, results in stored.items()]
+    if all(row["leaves"] < LEAVES for row in rows):
+        for row in rows:
+            row.pop("off_road_rate", None)
+    return rows
 
 
 def _row(
@@ -290,6 +296,9 @@ def _row(
         "policy": method,
         "mean": mean,
         "crashes": statistics.fmean(each["metrics"]["crash_rate"]["mean"] for each in results),
+        "leaves": statistics.fmean(
+            each["metrics"]["off_road_rate"]["mean"] or 0.0 for each in results
+        ),
         "seeds": str(len(results)) if learned else "",
         "worst": f"{min(returns):.2f}" if learned else "",
         "way": way,
