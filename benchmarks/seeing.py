@@ -70,13 +70,13 @@ ROWS = {
     "told": Row("PPO, Kinematics", TRAFFIC, "ppo", 150_000, TOLD),
     "frozen": Row("PPO, frozen encoder", SCENE, "ppo", 150_000),
     "fine-tuned": Row(
-        "PPO, encoder trained on", SCENE, "ppo", 20_000, {**UNFROZEN, **SMALL, **GENTLY}
+        "PPO, encoder trained on", SCENE, "ppo", 150_000, {**UNFROZEN, **SMALL, **GENTLY}
     ),
     "end-to-end": Row("PPO, end to end (NatureCNN)", "highway-camera-v0", "ppo", 20_000),
     "dqn-told": Row("DQN, Kinematics", TRAFFIC, "dqn", 50_000, TOLD),
     "dqn-frozen": Row("DQN, frozen encoder", SCENE, "dqn", 50_000),
     "dqn-fine-tuned": Row(
-        "DQN, encoder trained on", SCENE, "dqn", 10_000, {**UNFROZEN, **SMALL_REPLAY, **GENTLY}
+        "DQN, encoder trained on", SCENE, "dqn", 40_000, {**UNFROZEN, **SMALL_REPLAY}
     ),
     "dqn-end-to-end": Row("DQN, end to end (NatureCNN)", "highway-camera-v0", "dqn", 10_000),
 }
