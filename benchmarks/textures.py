@@ -124,9 +124,10 @@ def ablation_table(folder: Path) -> Iterator[str]:
         return
     spec = KIND.read_run(next(path.parent for path in sorted(folder.glob("*/run.yaml"))))["spec"]
     counts = {result["seed"] for result in results}
-    steps = {result["steps"] for result in results}
+    steps = sorted({result["steps"] for result in results})
+    span = " to ".join(f"{number:,}" for number in dict.fromkeys((steps[0], steps[-1])))
     yield (
-        f"{len(results)} trainings: {len(counts)} seeds, {min(steps):,} to {max(steps):,} steps of "
+        f"{len(results)} trainings: {len(counts)} seeds, {span} steps of "
         f"{spec['early_batch_size']} and {spec['batch_size']} crops of "
         f"{spec['side']} x {spec['side']}, networks of widths "
         f"{spec['generator']['widths']} and {spec['discriminator']['widths']}, "

@@ -276,7 +276,7 @@ def train(
         run.start_from(weights)
     details = {
         "classes": list(run.classes),
-        "sources": _sources(data),
+        "sources": _sources(data, weights),
         "from": None if weights is None else weights.name,
     }
     return begin(run, KIND.name, spec, data, details, progress)
@@ -321,13 +321,13 @@ def _check_data(data: Data, spec: GanSpec) -> None:
         )
 
 
-def _sources(data: Data) -> list[dict[str, str]]:
-    """Origins and licences of what was learned from."""
-    rows = {
-        (data.table[row]["origin"], data.table[row]["class"], data.table[row]["licence"])
-        for row in data.select("train")
-    }
-    return [dict(zip(("origin", "class", "licence"), row, strict=True)) for row in sorted(rows)]
+def _sources(data: Data, weights: Weights | None) -> list[dict[str, str]]:
+    """Origins and licences of what was learned from, now and before by the weights begun with."""
+    keys = ("origin", "class", "licence")
+    rows = {tuple(data.table[row][key] for key in keys) for row in data.select("train")}
+    before = [] if weights is None else weights.made.get("sources") or []
+    rows |= {tuple(str(source.get(key, "unknown")) for key in keys) for source in before}
+    return [dict(zip(keys, row, strict=True)) for row in sorted(rows)]
 
 
 def _difference(pictures: Tensor) -> Tensor:
