@@ -69,6 +69,7 @@ TOLD = {"agent.observation": {"type": "Kinematics"}, **AS_BEHIND_AN_ENCODER}
 ROWS = {
     "told": Row("PPO, Kinematics", TRAFFIC, "ppo", 150_000, TOLD),
     "frozen": Row("PPO, frozen encoder", SCENE, "ppo", 150_000),
+    "careful": Row("PPO, frozen encoder, longer (ppo-careful)", SCENE, "ppo-careful", 400_000),
     "fine-tuned": Row(
         "PPO, encoder trained on", SCENE, "ppo", 150_000, {**UNFROZEN, **SMALL, **GENTLY}
     ),

@@ -42,6 +42,7 @@ _COPIES = (  # parameters, by the beginnings of their names, and where they stan
     ("features_extractor.", "pi_features_extractor."),  # what actor and critic share
     ("features_extractor.", "vf_features_extractor."),
 )
+_CRITIC = ("value_net.", "mlp_extractor.value_net.")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Tensors = dict[str, torch.Tensor]
@@ -229,7 +230,7 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
     policy = tensors(POLICY)
     step = int(manifest["step"])
     if policy_only:
-        return Checkpoint(step, _with_copies(policy))
+        return Checkpoint(step, _for_learning(policy))
     return Checkpoint(
         step,
         policy,
@@ -240,11 +241,12 @@ def read_checkpoint(place: Path, *, policy_only: bool = False) -> Checkpoint:
     )
 
 
-def without_copies(policy: Tensors) -> Tensors:
-    """The weights that driving needs, each once.
+def for_driving(policy: Tensors) -> Tensors:
+    """The weights that driving needs, each once, exactly; a critic's in half precision.
 
     A DQN's target network, which only learning needs, is left out as it is; what an actor and a
-    critic share stands in SB3's weights three times.
+    critic share stands in SB3's weights three times. The critic chooses no action: it is shown
+    beside the drive, and further training begins with it.
     """
     left_out = {name for name in policy if name.startswith(_TARGET)}
     for original, copy in _COPIES[1:]:
@@ -252,11 +254,19 @@ def without_copies(policy: Tensors) -> Tensors:
             source = policy.get(original + name.removeprefix(copy))
             if name.startswith(copy) and source is not None and torch.equal(policy[name], source):
                 left_out.add(name)
-    return {name: value for name, value in policy.items() if name not in left_out}
+    return {
+        name: value.half() if name.startswith(_CRITIC) else value
+        for name, value in policy.items()
+        if name not in left_out
+    }
 
 
-def _with_copies(policy: Tensors) -> Tensors:
-    """What `without_copies` left out; a target network as if it had just been updated."""
+def _for_learning(policy: Tensors) -> Tensors:
+    """What `for_driving` left out; a target network as if it had just been updated."""
+    policy = {
+        name: value.float() if value.dtype == torch.float16 else value
+        for name, value in policy.items()
+    }
     copies = {
         copy + name.removeprefix(original): value
         for original, copy in _COPIES

@@ -2,7 +2,7 @@
 
 A shipped policy is a run folder like any other, with its run.yaml and the weights of one
 checkpoint; what only learning needs (moments, environments, random states, a DQN's target network)
-is left out, and what actor and critic share is there once.
+is left out, what actor and critic share is there once, and the critic is there in half precision.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def ship(run: Run, place: Path) -> int:
     folder = place / "checkpoints"
     folder.mkdir(parents=True)
     (place / RUN_FILE).write_text(text, encoding="utf-8")
-    weights = checkpoints.without_copies(checkpoint.policy)
+    weights = checkpoints.for_driving(checkpoint.policy)
     checkpoint = dataclasses.replace(checkpoint, policy=weights)
     checkpoints.write_checkpoint(folder, checkpoint, policy_only=True)
     (folder / "last").write_text(f"{checkpoint.step}\n", encoding="utf-8")
