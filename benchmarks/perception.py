@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.written import machine, write_between
+from benchmarks.written import machine, markdown, write_between
 from drive_rl.environments.compiled import CompiledVectorEnv
 from drive_rl.perception.evaluate import evaluate_encoder
 from drive_rl.perception.networks import Encoder, count_operations, count_parameters
@@ -81,7 +81,7 @@ def scores(frames: int) -> list[str]:
         f"{made['objective']}, {made['steps']:,} steps, the last of them on {made['frames']:,} "
         f"frames. highway-camera-v0, {frames:,} frames of each split.",
         "",
-        *_markdown(table_of(found.document)),
+        *markdown(table_of(found.document)),
         "",
     ]
 
@@ -102,7 +102,7 @@ def probe(data: Path, run: Path) -> list[str]:
         f"{objective}, {made['steps']:,} steps on {made['frames']:,} frames without labels; test "
         f"episodes. The shares are those of the training episodes whose labels are known.",
         "",
-        *_markdown(text),
+        *markdown(text),
         "",
     ]
 
@@ -120,7 +120,7 @@ def speed(sizes: list[int], steps: int) -> list[str]:
         f"Written by `python -m benchmarks.perception --speed --write` ({where}); PPO on "
         f"{ENVIRONMENT}, {steps:,} steps from the first one on, and what a step spends where:",
         "",
-        *_markdown(rows),
+        *markdown(rows),
         "",
     ]
 
@@ -187,15 +187,6 @@ def _seen_at(size: int, folder: Path) -> dict[str, Any]:
     observation = {**config["observation"], "width": size, "height": size}
     perception = {**config["perception"], "encoder": str(file)}
     return {"env.config.observation": observation, "env.config.perception": perception}
-
-
-def _markdown(rows: list[list[str]]) -> list[str]:
-    head, *body = rows
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in body),
-    ]
 
 
 if __name__ == "__main__":

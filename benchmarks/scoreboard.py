@@ -17,11 +17,11 @@ import hashlib
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.written import write_between
+from benchmarks.written import markdown, write_between
 from drive_rl.errors import DriveRLError, Interrupted
 from drive_rl.evaluation import evaluate
 from drive_rl.presets import load_environment, resolve_run
@@ -213,33 +213,27 @@ def write_page() -> None:
         "stands for it.",
         "",
     ]
-    for scene in SCENES:
-        rows = _rows(scene)
-        if not rows:
-            continue
+    scenes = {scene: rows for scene in SCENES if (rows := _rows(scene))}
+    for scene, rows in scenes.items():
         lines += [f"## {scene}", ""]
         metrics = [name for name in SHOWN if name in ALWAYS or any(name in row for row in rows)]
         header = ["policy", "seeds", *(SHOWN[name] for name in metrics)]
-        header += ["worst return", "way", "steps", "training time"]
-        lines += [_line(header), "|---" * len(header) + "|"]
+        table = [[*header, "worst return", "way", "steps", "training time"]]
         for row in rows:
             figures = [row.get(name, "") for name in metrics]
             after = [row[key] for key in ("worst", "way", "steps", "time")]
-            lines.append(_line([row["policy"], row["seeds"], *figures, *after]))
-        lines.append("")
+            table.append([row["policy"], row["seeds"], *figures, *after])
+        lines += [*markdown(table), ""]
     PAGE.write_text("\n".join(lines), encoding="utf-8")
-    readme = write_between("../README.md", "scoreboard", list(_summary()))
+    readme = write_between("../README.md", "scoreboard", ["", *markdown(_summary(scenes)), ""])
     print(f"written: {PAGE}, {readme}", file=sys.stderr)
 
 
-def _summary() -> Iterator[str]:
+def _summary(scenes: Mapping[str, list[dict[str, Any]]]) -> list[list[str]]:
     """The README's table: of each scene one policy, and what highway-env's scripts train."""
-    yield ""
     metrics = [name for name in SHOWN if name != "speed"]
-    header = ["scene", "policy", *(SHOWN[name] for name in metrics), "way", "trained in"]
-    yield from (_line(header), "|---" * len(header) + "|")
-    for scene in SCENES:
-        rows = _rows(scene)
+    table = [["scene", "policy", *(SHOWN[name] for name in metrics), "way", "trained in"]]
+    for scene, rows in scenes.items():
         ours = [row for row in rows if row["policy"] in LEARNERS and row["policy"] not in SCRIPTS]
         if not ours:
             continue
@@ -252,12 +246,8 @@ def _summary() -> Iterator[str]:
             if row["policy"] in SCRIPTS:
                 name = f"highway-env's script ({row['policy'].split('-')[0].upper()})"
             figures = [row.get(key, "").split(" [")[0] for key in metrics]
-            yield _line([scene, name, *figures, row["way"], row["time"]])
-    yield ""
-
-
-def _line(cells_of_row: Sequence[str]) -> str:
-    return "| " + " | ".join(cells_of_row) + " |"
+            table.append([scene, name, *figures, row["way"], row["time"]])
+    return table
 
 
 def _rows(scene: str) -> list[dict[str, Any]]:

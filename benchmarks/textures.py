@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.written import markdown
 from drive_rl.errors import Diverged, DriveRLError, UsageError
 from drive_rl.specs import parse_settings
 from drive_rl.textures import adversarial
@@ -192,7 +193,7 @@ def _scores(bank: Bank, against: str, what: str) -> Iterator[str]:
         f"{document['samples']} independent samples of either side:"
     )
     yield ""
-    yield from _markdown(table_of(document))
+    yield from markdown(table_of(document))
     if (gap := document["discriminator_gap"]) is not None:
         yield ""
         yield f"The discriminator's gap between train and held-out crops: {gap:.2f} deviations."
@@ -284,11 +285,6 @@ def _save(name: str, pixels: Any, enlarged: int = 2) -> None:
     image = Image.fromarray(pixels)
     size = (image.width * enlarged, image.height * enlarged)
     image.resize(size, Image.Resampling.NEAREST).save(IMAGES / f"{name}.jpg", quality=85)
-
-
-def _markdown(rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
 def main() -> None:

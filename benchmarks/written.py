@@ -1,9 +1,10 @@
-"""Figures in docs/: a command writes them between two marks, and nobody else does."""
+"""Figures in docs/ and README.md: a command writes them between two marks, and nobody else does."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -24,6 +25,12 @@ def write_between(page: str, mark: str, lines: list[str]) -> Path:
     _, _, tail = rest.partition(end)
     path.write_text("\n".join([head + begin, *lines, end]) + tail, encoding="utf-8")
     return path
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines of Markdown; the first row is its head."""
+    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
+    return [head, "|" + "---|" * len(rows[0]), *body]
 
 
 def machine() -> str:

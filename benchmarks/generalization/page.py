@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.generalization.cells import ARMS, OWN_EPISODES, TEST_EPISODES
-from benchmarks.written import DOCS, write_between
+from benchmarks.written import DOCS, markdown, write_between
 from drive_rl.evaluation.statistics import (
     RESAMPLES,
     Estimate,
@@ -116,7 +116,7 @@ def write(cells: Cells, teacher: Mapping[str, Any], gan_steps: int) -> None:
         "",
         gate(cells, teacher)[1],
         "",
-        *_markdown(rows),
+        *markdown(rows),
         "",
     ]
     print("\n".join(lines))
@@ -158,12 +158,3 @@ def plot(
 
 def _interval(estimate: Estimate, digits: int) -> str:
     return f"{estimate.mean:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def _markdown(rows: list[list[str]]) -> list[str]:
-    head, *body = rows
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-        *("| " + " | ".join(row) + " |" for row in body),
-    ]

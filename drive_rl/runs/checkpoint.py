@@ -262,7 +262,7 @@ def for_driving(policy: Tensors) -> Tensors:
 
 
 def _for_learning(policy: Tensors) -> Tensors:
-    """What `for_driving` left out; a target network as if it had just been updated."""
+    """With what `for_driving` left out; a target network as if it had just been updated."""
     policy = {
         name: value.float() if value.dtype == torch.float16 else value
         for name, value in policy.items()

@@ -187,19 +187,20 @@ def read_pictures(name: str) -> Iterator[tuple[Picture, bytes | None]]:
         raise UsageError(
             f"source {name!r} needs Debian's package {game.package} ({game.place} is missing)"
         )
+    try:
+        root = game.place if game.place.is_dir() else zipfile.Path(game.place)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DriveRLError(f"{game.place} cannot be read ({error})") from None
     for picture in game.pictures:
-        content = _content(game.place, picture.path)
+        content = _content(root / picture.path, game.place)
         known = content is not None and hashlib.sha256(content).hexdigest() == picture.sha256
         yield picture, content if known else None
 
 
-def _content(place: Path, path: str) -> bytes | None:
+def _content(file: Path | zipfile.Path, place: Path) -> bytes | None:
     try:
-        if place.is_dir():
-            return (place / path).read_bytes()
-        with zipfile.ZipFile(place) as archive:
-            return archive.read(path)
-    except (FileNotFoundError, KeyError):
+        return file.read_bytes()
+    except FileNotFoundError:
         return None
     except (OSError, zipfile.BadZipFile) as error:
         raise DriveRLError(f"{place} cannot be read ({error})") from None
