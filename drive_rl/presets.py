@@ -125,7 +125,11 @@ class _CommonAgentSpec(Spec):
         observation: taken where the environment's configuration names none; None keeps the scene's.
         start: a shipped policy, a run or a checkpoint whose weights training begins with, as the
             last lesson of a curriculum does; None begins with nothing.
-        curriculum: lessons before the environment itself, one after the other; none as a rule.
+        curriculum: lessons before the environment itself, one after the other; none as a rule. A
+            teacher teaches in the first.
+        bootstrap_truncated: whether what would have come after the time limit counts, as the
+            network values it. False where an episode is so short that its end is part of the task:
+            otherwise a policy saves itself for a time that its return does not measure.
         checkpoint_interval: environment steps between checkpoints.
         evaluation_episodes: episodes of the evaluation at the end.
     """
@@ -141,6 +145,7 @@ class _CommonAgentSpec(Spec):
     observation: dict[str, Any] | None = None
     start: str | None = None
     curriculum: list[Lesson] = []
+    bootstrap_truncated: bool = True
     checkpoint_interval: Count
     evaluation_episodes: Count = 100
 
@@ -153,13 +158,17 @@ class ImitationSpec(Spec):
         rounds: of driving and then learning from all rounds so far; the teacher drives the first.
         decisions: of each environment and round; the teacher says what it thinks of each.
         temperature: difference of values [reward] by which the teacher's preference is e times.
-        epochs, batch_size, learning_rate: of the learning in each round.
+        width: drives that the teacher keeps while it searches; fewer are quicker, and mostly as
+            good. None: as many as the planner that is scored.
+        epochs, batch_size: of the learning in each round.
+        learning_rate: at the beginning of each round; it falls to nothing at the round's end.
     """
 
     num_envs: Count = 32
     rounds: Count = 6
     decisions: Count = 60
     temperature: Positive = 0.1
+    width: Count | None = None
     epochs: Count = 6
     batch_size: Count = 256
     learning_rate: Positive = 1e-3

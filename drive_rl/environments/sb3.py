@@ -29,12 +29,18 @@ class SB3VecEnv(VecEnv):
 
     Args:
         vector_env: a vector environment of drive-rl with SAME_STEP resets.
+        bootstrap_truncated: whether a time limit cuts an episode off, so that what would have
+            come after it is valued. False: it ends it (`TimeLimit.truncated` is never True).
 
     Raises:
         UsageError: spaces that SB3 has no networks for (several agents).
     """
 
-    def __init__(self, vector_env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        vector_env: gymnasium.vector.VectorEnv[Any, Any, Any],
+        bootstrap_truncated: bool = True,
+    ) -> None:
         observations, actions = (
             vector_env.single_observation_space,
             vector_env.single_action_space,
@@ -50,6 +56,7 @@ class SB3VecEnv(VecEnv):
             raise UsageError("SB3VecEnv needs autoreset_mode=AutoresetMode.SAME_STEP")
         super().__init__(vector_env.num_envs, observations, actions)
         self.vector_env = vector_env
+        self.bootstrap_truncated = bootstrap_truncated
         self.render_mode = None
         self._actions: Any = None
         self._empty_infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
@@ -107,13 +114,14 @@ class SB3VecEnv(VecEnv):
 
         # At an episode's end the top-level info is the reset's; the last step's is in final_info.
         final_info = info["final_info"]
+        cut_off = truncated & ~terminated & self.bootstrap_truncated
         self._speed_sum += np.where(dones, final_info["speed"], info["speed"])
         infos = list(infos)
         for index in np.flatnonzero(dones):
             length = int(self._length[index])
             infos[index] = {
                 "terminal_observation": info["final_obs"][index],
-                "TimeLimit.truncated": bool(truncated[index] and not terminated[index]),
+                "TimeLimit.truncated": bool(cut_off[index]),
                 "episode": {
                     "r": float(self._return[index]),
                     "l": length,

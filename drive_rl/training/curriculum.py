@@ -34,9 +34,11 @@ class Curriculum:
         self.spec = spec
         self.lesson = lesson
 
-    def make_environment(self) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
-        """The vector environment of the lesson under way."""
-        return self._made(self.lesson, self.spec.agent.num_envs)
+    def make_environment(
+        self, num_envs: int | None = None
+    ) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+        """The vector environment of the lesson under way, of the agent's `num_envs` as a rule."""
+        return self._made(self.lesson, num_envs or self.spec.agent.num_envs)
 
     def check(self, env: SB3VecEnv) -> None:
         """See that every lesson can take the place of `env`, the first one's.

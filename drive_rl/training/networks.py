@@ -35,6 +35,7 @@ Network = Callable[[NetworkSpec, "spaces.Space[Any]"], PolicyArguments]
 IMAGES = ("cnn", "impala", "resnet", "encoder")
 """Kinds of networks that read images."""
 
+_VEHICLES = ("Kinematics", "ExitObservation")  # observations whose rows are vehicles
 _NETWORKS: dict[str, Network] = {}
 
 # Torch allocates at multiples of 64 bytes; numpy at 16. Matrix kernels may take another path on
@@ -75,7 +76,7 @@ def resolve_network(
     if spec.kind == "auto":
         if _is_image(observations):
             kind = "cnn"
-        elif observation_type == "Kinematics" and isinstance(observations, spaces.Box):
+        elif observation_type in _VEHICLES and isinstance(observations, spaces.Box):
             kind = "attention"
         else:
             kind = "mlp"

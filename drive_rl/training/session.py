@@ -249,7 +249,8 @@ def evaluated(run: Run) -> Run:
 
 @contextlib.contextmanager
 def _environment(curriculum: Curriculum) -> Iterator[SB3VecEnv]:
-    env = SB3VecEnv(curriculum.make_environment())
+    agent = curriculum.spec.agent
+    env = SB3VecEnv(curriculum.make_environment(), agent.bootstrap_truncated)
     try:
         yield env
     except BaseException:

@@ -3,7 +3,8 @@
 The planner looks behind the observation and into the future; the learner may not. So it learns
 from what it sees to value actions as the planner does, on the states that its own driving leads
 to (Ross et al. 2011, "A Reduction of Imitation Learning and Structured Prediction to No-Regret
-Online Learning"); PPO then goes on from there, by the reward alone.
+Online Learning"); PPO then goes on from there, by the reward alone. Where there is a curriculum,
+the planner teaches in its first lesson: a hint in the reward shows it what lies too far ahead.
 
 All of it follows from the run's seed and is over before the first step of PPO. A run that is
 killed before its first checkpoint starts over, imitation and all, and ends in the same weights.
@@ -23,9 +24,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import CategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from drive_rl.environments import make_vec
 from drive_rl.errors import UsageError
+from drive_rl.evaluation.effort import Effort, effort_for
+from drive_rl.evaluation.planner import Planner
 from drive_rl.presets import ImitationSpec, PPOSpec, RunSpec
+from drive_rl.training.curriculum import Curriculum
 
 FloatArray = NDArray[np.float32]
 
@@ -91,9 +94,9 @@ def imitate(
     )
     lessons: Lessons | None = None
     agreement = 0.0
-    env = make_vec(spec.env, plan.num_envs, engine="compiled", num_threads=spec.num_threads)
+    env = Curriculum(spec).make_environment(plan.num_envs)
     try:
-        for number, (new, agreement) in enumerate(_rounds(model, plan, env, seed, pause), 1):
+        for number, (new, agreement) in enumerate(_rounds(model, spec.agent, env, seed, pause), 1):
             lessons = new if lessons is None else _added(lessons, new)
             loss = _learn(policy, optimizer, lessons, plan, pause)
             say(
@@ -135,18 +138,18 @@ def discounted(
 
 def _rounds(
     model: PPO,
-    plan: ImitationSpec,
+    agent: PPOSpec,
     env: gymnasium.vector.VectorEnv[Any, Any, Any],
     seed: int,
     pause: Callable[[], None],
 ) -> Iterator[tuple[Lessons, float]]:
     """Drive, the teacher first and then the learner, with the teacher looking on."""
-    from drive_rl.evaluation.planner import Planner
-
-    planner = Planner(getattr(env, "spec_env", None), seed)
+    plan = agent.imitation
+    planner = Planner(getattr(env, "spec_env", None), seed, _effort(env, plan.width))
     observations, _ = env.reset(seed=seed)
     planner.bind(env)
     everyone = np.arange(env.num_envs)
+    bootstrap = agent.bootstrap_truncated
     for number in range(plan.rounds):
         seen, wanted, rewards, ends, beyond = [], [], [], [], []
         agreed = 0.0
@@ -166,7 +169,7 @@ def _rounds(
             rewards.append(reward.astype(np.float32))
             ends.append(terminated | truncated)
             beyond.append(np.zeros(env.num_envs, np.float32))
-            cut = np.flatnonzero(truncated & ~terminated)
+            cut = np.flatnonzero(truncated & ~terminated & bootstrap)
             if len(cut):
                 last = np.stack([info["final_obs"][index] for index in cut])
                 beyond[-1][cut] = _values(model, last)
@@ -182,6 +185,12 @@ def _rounds(
             Lessons(flat, np.concatenate(wanted), flat, returns.reshape(-1)),
             agreed / plan.decisions,
         )
+
+
+def _effort(env: gymnasium.vector.VectorEnv[Any, Any, Any], width: int | None) -> Effort:
+    """The planner's own, of another width where one is given."""
+    usual = effort_for(env.spec_env, env.single_action_space)  # type: ignore[attr-defined]
+    return usual if width is None else dataclasses.replace(usual, width=width)
 
 
 def _log_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
@@ -219,8 +228,10 @@ def _learn(
 ) -> float:
     """Cross-entropy to the teacher's preferences, squared error to returns; the last epoch's loss.
 
-    Every mini-batch has as many of the last round's states, for the value function, as it has of
-    all rounds' for the policy.
+    Returns are large where an episode pays for long: their error is measured in their deviation,
+    or the value function would crowd out what the two networks share. Every mini-batch has as
+    many of the last round's states, for the value function, as it has of all rounds' for the
+    policy.
     """
     policy.set_training_mode(True)
     device = policy.device
@@ -228,16 +239,20 @@ def _learn(
     wanted = torch.as_tensor(lessons.wanted, device=device)
     recent = torch.as_tensor(lessons.recent, device=device)
     returns = torch.as_tensor(lessons.returns, device=device)
+    spread = returns.std(correction=0).clamp(min=1e-3)
     losses: list[float] = []
-    for _ in range(plan.epochs):
+    for epoch in range(plan.epochs):
         losses = []
         for chosen in torch.split(torch.randperm(len(wanted)), plan.batch_size):
             pause()
+            done = (epoch + len(losses) * plan.batch_size / len(wanted)) / plan.epochs
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rate * (1.0 - done)
             valued = torch.randint(len(returns), (len(chosen),)).to(device)
             chosen = chosen.to(device)
             logits = _log_probabilities(policy, observations[chosen])
             cross_entropy = -(wanted[chosen] * logits).sum(dim=1).mean()
-            error = policy.predict_values(recent[valued]).flatten() - returns[valued]
+            error = (policy.predict_values(recent[valued]).flatten() - returns[valued]) / spread
             loss = cross_entropy + 0.5 * error.square().mean()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

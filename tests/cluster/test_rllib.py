@@ -77,6 +77,7 @@ def test_environments_are_spread_over_the_cores_but_one() -> None:
         ("agent.teacher=planner", "agent.teacher 'planner': RLlib's PPO cannot do that"),
         ("agent.target_kl=0.01", "set agent.target_kl=null"),
         ("agent.normalize_advantage=false", "set agent.normalize_advantage=true"),
+        ("agent.bootstrap_truncated=false", "set agent.bootstrap_truncated=true"),
         ("agent.clip_range={start: 0.2, end: 0.1}", "set agent.clip_range=0.2"),
     ],
 )

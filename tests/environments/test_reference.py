@@ -167,6 +167,20 @@ def test_the_sb3_adaptor_reports_an_episode_at_its_end() -> None:
     assert env.step(np.array([1]))[3] == [{}]
 
 
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_a_time_limit_cuts_an_episode_off_or_ends_it_as_the_training_wants(bootstrap: bool) -> None:
+    alone = {**FAST, "vehicles_count": 0}  # nobody to crash into
+    vector = drive_rl.make_vec("highway-fast-v0", 1, config=alone, engine="reference")
+    env = SB3VecEnv(vector, bootstrap_truncated=bootstrap)
+    env.reset()
+    info: dict[str, Any] = {}
+    while not info:
+        info = env.step(np.array([1]))[3][0]
+    assert not info["crashed"]
+    assert info["TimeLimit.truncated"] is bootstrap
+    env.close()
+
+
 def test_several_agents_are_refused_by_the_sb3_adaptor_in_one_line() -> None:
     vector = drive_rl.make_vec("intersection-multi-agent-v0", 1, engine="reference")
     with pytest.raises(UsageError, match="several agents"):

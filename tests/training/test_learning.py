@@ -118,6 +118,7 @@ def test_each_observation_has_its_network() -> None:
     image = spaces.Box(0, 255, (4, 84, 84), np.uint8)
     assert resolve_network(auto, image, "GrayscaleObservation").kind == "cnn"
     assert resolve_network(auto, TABLE, "Kinematics").kind == "attention"
+    assert resolve_network(auto, TABLE, "ExitObservation").kind == "attention"
     assert resolve_network(auto, TABLE, "LidarObservation").kind == "mlp"
     goals = spaces.Dict({"observation": TABLE})
     assert resolve_network(auto, goals, "KinematicsGoal").kind == "mlp"

@@ -12,7 +12,7 @@ import torch
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import UsageError
-from drive_rl.presets import PPOSpec, RunSpec, resolve_run
+from drive_rl.presets import PPOSpec, RunSpec, load_environment, resolve_run
 from drive_rl.runs.progress import Quiet
 from drive_rl.training import Run, resume, train_run
 from drive_rl.training.algorithms import build_algorithm
@@ -94,6 +94,32 @@ def test_a_pupil_comes_to_agree_with_its_teacher() -> None:
     agreement = figures["teacher_agreement"]
     assert agreement is not None
     assert agreement > 0.5
+
+
+def test_the_planner_teaches_in_the_first_lesson() -> None:
+    # Its pupils are slow where slowness is paid for, which is what they are paid for here.
+    hint = {"reward_speed_range": [30, 20], "right_lane_reward": 0.0, "collision_reward": 0.0}
+    slowness = []
+    for lessons in ([{"until": 0.5, "config": hint}], []):
+        spec = taught(
+            curriculum=lessons,
+            **{"imitation.num_envs": 16, "imitation.decisions": 8, "imitation.epochs": 40},
+        )
+        with torch.random.fork_rng(devices=[]):
+            env = SB3VecEnv(
+                make_vec(load_environment(spec.env, hint), 32, engine="compiled", num_threads=1)
+            )
+            model: Any = build_algorithm(spec, env, torch.device("cpu"))
+            imitate(model, spec, 5, lambda said: None, lambda: None)
+        env.seed(7)
+        observations = env.reset()
+        for _ in range(4):
+            actions, _ = model.predict(observations, deterministic=True)
+            observations, rewards, _, _ = env.step(actions)
+        slowness.append(rewards.mean())
+        env.close()
+    assert slowness[0] > 0.8
+    assert slowness[1] < 0.5
 
 
 def test_the_same_seed_gives_the_same_weights_and_a_killed_run_too(

@@ -49,6 +49,7 @@ def check_trainable(spec: RunSpec) -> PPOSpec:
         "teacher": agent.teacher is not None,
         "start": agent.start is not None,
         "curriculum": bool(agent.curriculum),
+        "bootstrap_truncated": not agent.bootstrap_truncated,
         "target_kl": agent.target_kl is not None,
         "normalize_advantage": not agent.normalize_advantage,
         "clip_range": isinstance(agent.clip_range, Schedule),
