@@ -104,6 +104,7 @@ def test_the_planner_teaches_in_the_first_lesson() -> None:
         spec = taught(
             curriculum=lessons,
             **{"imitation.num_envs": 16, "imitation.decisions": 8, "imitation.epochs": 40},
+            **{"imitation.width": 4},
         )
         with torch.random.fork_rng(devices=[]):
             env = SB3VecEnv(
