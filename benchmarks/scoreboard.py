@@ -51,6 +51,7 @@ SCRIPTS = {
     "dqn-upstream": ("highway-fast-v0",),
     "ppo-upstream": ("highway-fast-v0", "racetrack-v0"),
 }
+DISCRETE = ("dqn", "ppo-teacher")  # which have no use for continuous actions
 EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
@@ -186,7 +187,7 @@ def _possible(cell: Cell) -> bool:
         return False
     try:
         action = load_environment(cell.scene).full_config["action"]["type"]
-        if cell.method == "dqn" and action == "ContinuousAction":
+        if cell.method in DISCRETE and action == "ContinuousAction":
             return False
         cell.settings()
     except DriveRLError:
