@@ -209,9 +209,10 @@ def write_page() -> None:
         "rate and speed are given together. In brackets, the 95% interval: over episodes for one "
         "seed, the range of the seeds' means for several. Training time is wall-clock, on a "
         "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on "
-        "from ppo-long on highway-fast-v0, and from itself there on highway-v0: those steps are "
-        "not counted again (agents/*.yaml). `dqn-upstream` and `ppo-upstream` are trained with "
-        "the settings of highway-env's own scripts, on the same simulator.",
+        "from ppo-long on highway-fast-v0, from itself there on highway-v0, from ppo-teacher on "
+        "u-turn-v0: those steps are not counted again (agents/*.yaml). `dqn-upstream` and "
+        "`ppo-upstream` are trained with the settings of highway-env's own scripts, on the same "
+        "simulator.",
         "",
         "The planner knows the future, but only ten decisions of it: on exit-v0 it sees the exit "
         "too late to change five lanes, and a policy can have more than 100% of its way. As a "
