@@ -28,6 +28,7 @@ def _shaken(network: torch.nn.Module) -> torch.nn.Module:
 @pytest.mark.parametrize("attention", [False, True])
 def test_noise_moved_around_the_torus_moves_the_picture(attention: bool) -> None:
     spec = tiny_spec(**{"generator.attention": attention}).generator
+    torch.manual_seed(0)  # some draws of the weights saturate the picture
     generator = Generator(spec, 2)
     _shaken(generator).double()  # in single precision sums round by where they begin
     noise = [part.double() for part in generator.draw(1, 64, _random())]
