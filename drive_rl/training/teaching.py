@@ -145,7 +145,7 @@ def _rounds(
 ) -> Iterator[tuple[Lessons, float]]:
     """Drive, the teacher first and then the learner, with the teacher looking on."""
     plan = agent.imitation
-    planner = Planner(getattr(env, "spec_env", None), seed, _effort(env, plan.width))
+    planner = Planner(seed=seed, effort=_effort(env, plan.width))
     observations, _ = env.reset(seed=seed)
     planner.bind(env)
     everyone = np.arange(env.num_envs)

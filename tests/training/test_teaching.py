@@ -103,8 +103,8 @@ def test_the_planner_teaches_in_the_first_lesson() -> None:
     for lessons in ([{"until": 0.5, "config": hint}], []):
         spec = taught(
             curriculum=lessons,
-            **{"imitation.num_envs": 16, "imitation.decisions": 8, "imitation.epochs": 40},
-            **{"imitation.width": 4},
+            **{"imitation.num_envs": 16, "imitation.decisions": 8},
+            **{"imitation.epochs": 40, "imitation.width": 4},
         )
         with torch.random.fork_rng(devices=[]):
             env = SB3VecEnv(
