@@ -55,13 +55,18 @@ DISCRETE = ("dqn", "ppo-teacher")  # which have no use for continuous actions
 EPISODES = 500
 PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
-LATER_SETTINGS = {"closing": False, "precision": "auto", "encoder": None}  # of networks
+LATER_SETTINGS = {  # of networks
+    "closing": False,
+    "layers": 0,
+    "precision": "auto",
+    "encoder": None,
+}
 LATER_AGENT_SETTINGS: dict[str, Any] = {
     "start": None,
     "curriculum": [],
     "bootstrap_truncated": True,
 }
-LATER_IMITATION_SETTINGS = {"width": None}
+LATER_IMITATION_SETTINGS = {"width": None, "width_each": None}
 SHOWN = {  # metrics, and the heads of their columns
     "return": "return",
     "crash_rate": "crashes",

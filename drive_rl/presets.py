@@ -88,6 +88,7 @@ class NetworkSpec(Spec):
         heads: attention heads.
         closing: whether attention also reads how fast each vehicle closes in. The observation's
             features then begin with presence, x, y, vx, vy, of one range each for x, y and vx, vy.
+        layers: in which vehicles attend to one another (attention), before the ego reads them.
         precision: on images: `mixed` computes in bfloat16 and keeps weights in float32, `full` has
             float32 throughout, and `auto` is mixed on CUDA and full elsewhere.
         encoder: the weights that an `encoder` begins with: a shipped one, a file or a run.
@@ -98,6 +99,7 @@ class NetworkSpec(Spec):
     features: Count = 64
     heads: Count = 2
     closing: bool = False
+    layers: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "full", "mixed"] = "auto"
     encoder: str | None = None
 
@@ -160,6 +162,8 @@ class ImitationSpec(Spec):
         temperature: difference of values [reward] by which the teacher's preference is e times.
         width: drives that the teacher keeps while it searches; fewer are quicker, and mostly as
             good. None: as many as the planner that is scored.
+        width_each: of these, at least, for every first action. With few, an action that needs an
+            odd sequel is valued too low, and the learner told to avoid what was good.
         epochs, batch_size: of the learning in each round.
         learning_rate: at the beginning of each round; it falls to nothing at the round's end.
     """
@@ -169,6 +173,7 @@ class ImitationSpec(Spec):
     decisions: Count = 60
     temperature: Positive = 0.1
     width: Count | None = None
+    width_each: Count | None = None
     epochs: Count = 6
     batch_size: Count = 256
     learning_rate: Positive = 1e-3

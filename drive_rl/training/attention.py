@@ -11,6 +11,10 @@ scales: as it is, and magnified and cut off, as through a set of lenses.
 
 When a collision is to be expected is a quotient of distance and speed, which a small network is
 slow to learn too. With `closing`, each vehicle's rates are features of their own.
+
+Where it matters what the others do to one another (who yields to whom, and whether a gap between
+two of them stays), encoding each with the ego alone is not enough. With `layers`, the vehicles
+first attend to one another, as words do in a transformer (Vaswani et al. 2017).
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ class EgoAttention(BaseFeaturesExtractor):
         width: of a vehicle's encoding; a multiple of `heads`.
         heads: of the attention.
         closing: also read `rates`; the columns begin with MOTION.
+        layers: in which the vehicles attend to one another before the ego reads them.
 
     Raises:
         UsageError: observations that are not rows of vehicles, or a width that does not divide.
@@ -56,6 +61,7 @@ class EgoAttention(BaseFeaturesExtractor):
         width: int = 64,
         heads: int = 2,
         closing: bool = False,
+        layers: int = 0,
     ) -> None:
         shape = observation_space.shape
         if not isinstance(observation_space, spaces.Box) or shape is None or len(shape) != 2:
@@ -82,6 +88,7 @@ class EgoAttention(BaseFeaturesExtractor):
         self.vehicle = nn.Linear(num_inputs, width)
         self.ego = nn.Linear(num_inputs, width)
         self.encode = nn.Linear(width, width)
+        self.layers = nn.ModuleList(Interaction(width, heads) for _ in range(layers))
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -94,6 +101,11 @@ class EgoAttention(BaseFeaturesExtractor):
         rows = (observations.repeat(1, 1, len(SCALES)) * self._scales).clamp(-1.0, 1.0)
         encoded = torch.relu(self.vehicle(rows) + self.ego(rows[:, :1]))  # (B, V, D)
         encoded = torch.relu(self.encode(encoded)) * present[..., None]  # (B, V, D)
+        if len(self.layers):
+            absent = _absent(present)
+            for layer in self.layers:
+                encoded = layer(encoded, absent)
+            encoded = torch.relu(encoded) * present[..., None]  # (B, V, D)
         largest = encoded.amax(dim=1)  # (B, D); of what is not negative
         attended = self._attend(encoded, present)  # (B, D)
         return torch.cat([encoded[:, 0], largest, attended], dim=-1)  # (B, 3 D)
@@ -110,10 +122,45 @@ class EgoAttention(BaseFeaturesExtractor):
         query = self.query(encoded[:, 0]).view(-1, self.heads, head)  # (B, H, d)
         asked = torch.einsum("bhd,hdw->bhw", query, key)  # (B, H, D)
         scores = torch.bmm(asked, encoded.transpose(1, 2)) / math.sqrt(head)  # (B, H, V)
-        absent = torch.cat([torch.zeros_like(present[:, :1]), ~present[:, 1:]], dim=1)
-        weights = scores.masked_fill(absent[:, None], -torch.inf).softmax(dim=-1)  # (B, H, V)
+        weights = scores.masked_fill(_absent(present)[:, None], -torch.inf).softmax(dim=-1)  # (B, H, V)
         seen = torch.bmm(weights, encoded)  # (B, H, D)
         return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)
+
+
+class Interaction(nn.Module):
+    """One layer of a transformer, normalised before each half; the order of rows has no meaning.
+
+    Args:
+        width: of a vehicle's encoding; a multiple of `heads`.
+        heads: of the attention.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.mix = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, 2 * width)
+        self.narrow = nn.Linear(2 * width, width)
+
+    def forward(self, vehicles: Tensor, absent: Tensor) -> Tensor:
+        """Vehicles (B, V, D) after a look at one another, but for those absent, (B, V)."""
+        batch, count, width = vehicles.shape
+        rows = self.query_key_value(self.attention_norm(vehicles))  # (B, V, 3 D)
+        rows = rows.view(batch, count, 3 * self.heads, -1).transpose(1, 2)  # (B, 3 H, V, d)
+        query, key, value = rows.chunk(3, dim=1)  # (B, H, V, d) each
+        scores = query @ key.transpose(2, 3) / math.sqrt(width // self.heads)  # (B, H, V, V)
+        weights = scores.masked_fill(absent[:, None, None], -torch.inf).softmax(dim=-1)
+        seen = (weights @ value).transpose(1, 2).reshape(batch, count, width)  # (B, V, D)
+        vehicles = vehicles + self.mix(seen)
+        return vehicles + self.narrow(torch.relu(self.widen(self.norm(vehicles))))
+
+
+def _absent(present: Tensor) -> Tensor:
+    """Rows that nobody is to look at, (B, V); the ego is there always, so there is always one."""
+    return torch.cat([torch.zeros_like(present[:, :1]), ~present[:, 1:]], dim=1)
 
 
 def rates(observations: Tensor) -> Tensor:

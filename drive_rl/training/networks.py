@@ -227,7 +227,7 @@ class ImageEncoder(BaseFeaturesExtractor):
 def _attention(spec: NetworkSpec, observations: spaces.Space[Any]) -> PolicyArguments:
     """Vehicles as a set, read by the ego; fully connected layers on what it read."""
     arguments: dict[str, Any] = {"width": spec.features, "heads": spec.heads}
-    arguments["closing"] = spec.closing
+    arguments |= {"closing": spec.closing, "layers": spec.layers}
     AlignedEgoAttention(observations, **arguments)  # says now what it cannot read
     return {
         "net_arch": list(spec.hidden),

@@ -145,7 +145,7 @@ def _rounds(
 ) -> Iterator[tuple[Lessons, float]]:
     """Drive, the teacher first and then the learner, with the teacher looking on."""
     plan = agent.imitation
-    planner = Planner(seed=seed, effort=_effort(env, plan.width))
+    planner = Planner(seed=seed, effort=_effort(env, plan))
     observations, _ = env.reset(seed=seed)
     planner.bind(env)
     everyone = np.arange(env.num_envs)
@@ -187,10 +187,11 @@ def _rounds(
         )
 
 
-def _effort(env: gymnasium.vector.VectorEnv[Any, Any, Any], width: int | None) -> Effort:
-    """The planner's own, of another width where one is given."""
+def _effort(env: gymnasium.vector.VectorEnv[Any, Any, Any], plan: ImitationSpec) -> Effort:
+    """The planner's own, of other widths where they are given."""
     usual = effort_for(env.spec_env, env.single_action_space)  # type: ignore[attr-defined]
-    return usual if width is None else dataclasses.replace(usual, width=width)
+    given = {"width": plan.width, "width_each": plan.width_each}
+    return dataclasses.replace(usual, **{k: v for k, v in given.items() if v is not None})
 
 
 def _log_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
