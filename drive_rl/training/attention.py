@@ -122,7 +122,9 @@ class EgoAttention(BaseFeaturesExtractor):
         query = self.query(encoded[:, 0]).view(-1, self.heads, head)  # (B, H, d)
         asked = torch.einsum("bhd,hdw->bhw", query, key)  # (B, H, D)
         scores = torch.bmm(asked, encoded.transpose(1, 2)) / math.sqrt(head)  # (B, H, V)
-        weights = scores.masked_fill(_absent(present)[:, None], -torch.inf).softmax(dim=-1)  # (B, H, V)
+        weights = scores.masked_fill(_absent(present)[:, None], -torch.inf).softmax(
+            dim=-1
+        )  # (B, H, V)
         seen = torch.bmm(weights, encoded)  # (B, H, D)
         return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)
 
@@ -155,7 +157,8 @@ class Interaction(nn.Module):
         weights = scores.masked_fill(absent[:, None, None], -torch.inf).softmax(dim=-1)
         seen = (weights @ value).transpose(1, 2).reshape(batch, count, width)  # (B, V, D)
         vehicles = vehicles + self.mix(seen)
-        return vehicles + self.narrow(torch.relu(self.widen(self.norm(vehicles))))
+        vehicles = vehicles + self.narrow(torch.relu(self.widen(self.norm(vehicles))))
+        return vehicles
 
 
 def _absent(present: Tensor) -> Tensor:

@@ -190,8 +190,11 @@ def _rounds(
 def _effort(env: gymnasium.vector.VectorEnv[Any, Any, Any], plan: ImitationSpec) -> Effort:
     """The planner's own, of other widths where they are given."""
     usual = effort_for(env.spec_env, env.single_action_space)  # type: ignore[attr-defined]
-    given = {"width": plan.width, "width_each": plan.width_each}
-    return dataclasses.replace(usual, **{k: v for k, v in given.items() if v is not None})
+    return dataclasses.replace(
+        usual,
+        width=plan.width or usual.width,
+        width_each=plan.width_each or usual.width_each,
+    )
 
 
 def _log_probabilities(policy: ActorCriticPolicy, observations: torch.Tensor) -> torch.Tensor:
