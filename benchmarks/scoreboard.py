@@ -53,7 +53,6 @@ SCRIPTS = {
 }
 DISCRETE = ("dqn", "ppo-teacher")  # which have no use for continuous actions
 EPISODES = 500
-PLANNER_EPISODES = 100  # it simulates ten thousand decisions for each of its own
 SEED = 0  # of the evaluation's first episode; training's seeds start at a million
 LATER_SETTINGS = {  # of networks
     "closing": False,
@@ -86,10 +85,6 @@ class Cell:
     method: str
     seed: int | None
 
-    @property
-    def episodes(self) -> int:
-        return PLANNER_EPISODES if self.method == "planner" else EPISODES
-
     def settings(self) -> dict[str, Any]:
         """Everything that the score depends on."""
         if self.method in BASELINES:
@@ -112,7 +107,7 @@ class Cell:
             "method": self.method,
             "scene": load_environment(self.scene).full_config,
             "learned": learned,
-            "episodes": self.episodes,
+            "episodes": EPISODES,
             "evaluation_seed": SEED,
         }
 
@@ -160,7 +155,7 @@ def compute(cell: Cell, threads: int | None = None) -> None:
         policy,
         # A learner sees the scene through its own observation; the scene itself is the same.
         None if cell.method not in BASELINES else cell.scene,
-        episodes=cell.episodes,
+        episodes=EPISODES,
         seed=SEED,
         baselines=(),
     )
@@ -168,7 +163,7 @@ def compute(cell: Cell, threads: int | None = None) -> None:
         "scene": cell.scene,
         "method": cell.method,
         "seed": cell.seed,
-        "episodes": cell.episodes,
+        "episodes": EPISODES,
         "steps": steps,
         "seconds": seconds,
         "engine": scored.policies[0].engine,
@@ -207,17 +202,16 @@ def write_page() -> None:
         "",
         "Written by `python -m benchmarks.scoreboard`; not by hand.",
         "",
-        f"Each row: mean over {EPISODES} held-out episodes ({PLANNER_EPISODES} for the planner), "
-        "seeds 0 and up, on highway-env's default reward, traffic and duration. For learners, "
-        "the mean over training seeds, and the return of the worst seed. *Way*: share of the way "
-        "from random to planner, in return. highway-env's return hides crashes, so return, crash "
-        "rate and speed are given together. In brackets, the 95% interval: over episodes for one "
-        "seed, the range of the seeds' means for several. Training time is wall-clock, on a "
-        "machine that was busy with other work. `ppo-long` trains longer; `ppo-careful` goes on "
-        "from ppo-long on highway-fast-v0, from itself there on highway-v0, from ppo-teacher on "
-        "u-turn-v0: those steps are not counted again (agents/*.yaml). `dqn-upstream` and "
-        "`ppo-upstream` are trained with the settings of highway-env's own scripts, on the same "
-        "simulator.",
+        f"Each row: mean over the same {EPISODES} held-out episodes, seeds 0 and up, on "
+        "highway-env's default reward, traffic and duration. For learners, the mean over training "
+        "seeds, and the return of the worst seed. *Way*: share of the way from random to planner, "
+        "in return. highway-env's return hides crashes, so return, crash rate and speed are given "
+        "together. In brackets, the 95% interval: over episodes for one seed, the range of the "
+        "seeds' means for several. Training time is wall-clock, on a machine that was busy with "
+        "other work. `ppo-long` trains longer; `ppo-careful` goes on from ppo-long on "
+        "highway-fast-v0, from itself there on highway-v0, from ppo-teacher on u-turn-v0: those "
+        "steps are not counted again (agents/*.yaml). `dqn-upstream` and `ppo-upstream` are "
+        "trained with the settings of highway-env's own scripts, on the same simulator.",
         "",
         "The planner knows the future, but only ten decisions of it: on exit-v0 it sees the exit "
         "too late to change five lanes, and a policy can have more than 100% of its way. As a "
