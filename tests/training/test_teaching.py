@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from drive_rl.environments import make_vec
 from drive_rl.environments.sb3 import SB3VecEnv
 from drive_rl.errors import UsageError
-from drive_rl.presets import PPOSpec, RunSpec, load_environment, resolve_run
+from drive_rl.evaluation.effort import effort_for
+from drive_rl.presets import ImitationSpec, PPOSpec, RunSpec, load_environment, resolve_run
 from drive_rl.runs.progress import Quiet
-from drive_rl.training import Run, resume, train_run
+from drive_rl.training import Run, resume, teaching, train_run
 from drive_rl.training.algorithms import build_algorithm
 from drive_rl.training.teaching import discounted, imitate, preferences
 from tests.training.runs import weights
@@ -94,6 +96,18 @@ def test_a_pupil_comes_to_agree_with_its_teacher() -> None:
     agreement = figures["teacher_agreement"]
     assert agreement is not None
     assert agreement > 0.5
+
+
+def test_how_hard_the_teacher_thinks_is_the_planners_way_unless_it_is_given() -> None:
+    spec = taught()
+    assert isinstance(spec.agent, PPOSpec)
+    env = make_vec(spec.env, 2, engine="compiled", num_threads=1)
+    usual = effort_for(spec.env, env.single_action_space)
+    given = {"width": 3, "width_each": 7}
+    for asked in ({}, {"width": 3}, {"width_each": 7}, given):
+        plan = ImitationSpec(**asked)
+        assert teaching._effort(env, plan) == dataclasses.replace(usual, **asked)
+    env.close()
 
 
 def test_the_planner_teaches_in_the_first_lesson() -> None:
