@@ -153,6 +153,10 @@ class _BasicBlock(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.second_norm = nn.BatchNorm2d(width)
         self.shortcut: nn.Module = nn.Identity()
+        # On processors with AVX2 but not AVX-512, oneDNN (of torch 2.13) writes beyond its memory
+        # in the backward pass of a strided 1 x 1 convolution of channels that stand last, if they
+        # are fewer than 8. Standing first they are safe, and so few cost nothing.
+        self._channels_first = depth < 8 and stride != 1
         if stride != 1 or depth != width:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(depth, width, 1, stride, bias=False), nn.BatchNorm2d(width)
@@ -162,7 +166,8 @@ class _BasicBlock(nn.Module):
         # In place: pages that each new array needs took a sixth of a small network's time
         inner = torch.relu_(self.first_norm(self.first(x)))
         inner = self.second_norm(self.second(inner))
-        return torch.relu_(inner.add_(self.shortcut(x)))
+        beside = x.contiguous() if self._channels_first else x
+        return torch.relu_(inner.add_(self.shortcut(beside)))
 
 
 class _Foveated(nn.Module):

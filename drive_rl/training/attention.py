@@ -122,9 +122,8 @@ class EgoAttention(BaseFeaturesExtractor):
         query = self.query(encoded[:, 0]).view(-1, self.heads, head)  # (B, H, d)
         asked = torch.einsum("bhd,hdw->bhw", query, key)  # (B, H, D)
         scores = torch.bmm(asked, encoded.transpose(1, 2)) / math.sqrt(head)  # (B, H, V)
-        weights = scores.masked_fill(_absent(present)[:, None], -torch.inf).softmax(
-            dim=-1
-        )  # (B, H, V)
+        scores = scores.masked_fill(_absent(present)[:, None], -torch.inf)
+        weights = scores.softmax(dim=-1)  # (B, H, V)
         seen = torch.bmm(weights, encoded)  # (B, H, D)
         return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)
 
