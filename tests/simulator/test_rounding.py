@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -81,6 +82,8 @@ def test_whatever_kernel_the_blas_takes_its_rounding_is_found(kernel: str) -> No
     )
     environment = {**os.environ, "OPENBLAS_CORETYPE": kernel, "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    if done.returncode == -signal.SIGILL:
+        pytest.skip(f"this processor lacks instructions of OpenBLAS's kernel for {kernel}")
     assert done.returncode == 0, done.stderr.decode()[-600:]
     assert set(roundings()) <= {PLAIN, FIRST_WHOLE, SECOND_WHOLE}
 
