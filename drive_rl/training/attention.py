@@ -96,21 +96,22 @@ class EgoAttention(BaseFeaturesExtractor):
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
         present = observations.abs().amax(dim=-1) > 0  # (B, V)
+        absent = ~present
+        absent[:, 0] = False  # the ego is there always, so there is always one to look at
         if self.closing:
             observations = torch.cat([observations, rates(observations)], dim=-1)
         rows = (observations.repeat(1, 1, len(SCALES)) * self._scales).clamp(-1.0, 1.0)
         encoded = torch.relu(self.vehicle(rows) + self.ego(rows[:, :1]))  # (B, V, D)
         encoded = torch.relu(self.encode(encoded)) * present[..., None]  # (B, V, D)
         if len(self.layers):
-            absent = _absent(present)
             for layer in self.layers:
                 encoded = layer(encoded, absent)
             encoded = torch.relu(encoded) * present[..., None]  # (B, V, D)
         largest = encoded.amax(dim=1)  # (B, D); of what is not negative
-        attended = self._attend(encoded, present)  # (B, D)
+        attended = self._attend(encoded, absent)  # (B, D)
         return torch.cat([encoded[:, 0], largest, attended], dim=-1)  # (B, 3 D)
 
-    def _attend(self, encoded: Tensor, present: Tensor) -> Tensor:
+    def _attend(self, encoded: Tensor, absent: Tensor) -> Tensor:
         """The ego asks, all vehicles answer (the ego too, so there is always one).
 
         Keys and values are linear in the encodings. So the keys' matrix is applied to the one
@@ -122,7 +123,7 @@ class EgoAttention(BaseFeaturesExtractor):
         query = self.query(encoded[:, 0]).view(-1, self.heads, head)  # (B, H, d)
         asked = torch.einsum("bhd,hdw->bhw", query, key)  # (B, H, D)
         scores = torch.bmm(asked, encoded.transpose(1, 2)) / math.sqrt(head)  # (B, H, V)
-        scores = scores.masked_fill(_absent(present)[:, None], -torch.inf)
+        scores = scores.masked_fill(absent[:, None], -torch.inf)
         weights = scores.softmax(dim=-1)  # (B, H, V)
         seen = torch.bmm(weights, encoded)  # (B, H, D)
         return torch.einsum("bhw,hdw->bhd", seen, value).flatten(1)  # (B, D)
@@ -158,11 +159,6 @@ class Interaction(nn.Module):
         vehicles = vehicles + self.mix(seen)
         vehicles = vehicles + self.narrow(torch.relu(self.widen(self.norm(vehicles))))
         return vehicles
-
-
-def _absent(present: Tensor) -> Tensor:
-    """Rows that nobody is to look at, (B, V); the ego is there always, so there is always one."""
-    return torch.cat([torch.zeros_like(present[:, :1]), ~present[:, 1:]], dim=1)
 
 
 def rates(observations: Tensor) -> Tensor:

@@ -100,12 +100,11 @@ def test_values_name_the_action_taken_and_know_every_action():
 def test_the_more_drives_it_keeps_of_each_action_the_better_it_values_them_all():
     values = {}
     for each in (2, 8, 64):
-        env = make_vec("u-turn-v0", 16, engine="compiled", num_threads=1)
-        env.reset(seed=3)
+        envs = made("u-turn-v0", 16)
+        envs.reset(seed=3)
         planner = Planner(seed=3, effort=Effort(horizon=6, width=4, width_each=each))
-        planner.bind(env)
+        planner.bind(envs)
         values[each] = planner.action_values()
-        env.close()
     missed = {each: np.abs(values[64] - values[each]).mean() for each in (2, 8)}
     assert missed[8] < 0.5 * missed[2]
     assert missed[2] > 0.01

@@ -103,8 +103,7 @@ def test_how_hard_the_teacher_thinks_is_the_planners_way_unless_it_is_given() ->
     assert isinstance(spec.agent, PPOSpec)
     env = make_vec(spec.env, 2, engine="compiled", num_threads=1)
     usual = effort_for(spec.env, env.single_action_space)
-    given = {"width": 3, "width_each": 7}
-    for asked in ({}, {"width": 3}, {"width_each": 7}, given):
+    for asked in ({}, {"width": 3}, {"width_each": 7}, {"width": 3, "width_each": 7}):
         plan = ImitationSpec(**asked)
         assert teaching._effort(env, plan) == dataclasses.replace(usual, **asked)
     env.close()
