@@ -219,10 +219,10 @@ def write_page() -> None:
         "in return. highway-env's return hides crashes, so return, crash rate and speed are given "
         "together. In brackets, the 95% interval: over episodes for one seed, the range of the "
         "seeds' means for several. Training time is wall-clock, on a machine that was busy with "
-        "other work. `ppo-long` trains longer; `ppo-careful` goes on from ppo-long on "
-        "highway-fast-v0, from itself there on highway-v0, from ppo-teacher on u-turn-v0: those "
-        "steps are not counted again (agents/*.yaml). `dqn-upstream` and `ppo-upstream` are "
-        "trained with the settings of highway-env's own scripts, on the same simulator.",
+        "other work. `ppo-long` trains longer; `ppo-careful` goes on from the "
+        "policy that agents/ppo-careful.yaml names for the scene, whose steps are not counted "
+        "again. `dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's "
+        "own scripts, on the same simulator.",
         "",
         "The planner knows the future, but only ten decisions of it: on exit-v0 it sees the exit "
         "too late to change five lanes, and a policy can have more than 100% of its way. As a "
@@ -256,10 +256,10 @@ def _summary(scenes: Mapping[str, list[dict[str, Any]]]) -> list[list[str]]:
     metrics = [name for name in SHOWN if name != "speed"]
     table = [["scene", "policy", *(SHOWN[name] for name in metrics), "way", "trained in"]]
     for scene, rows in scenes.items():
-        ours = [row for row in rows if row["policy"] in LEARNERS and row["policy"] not in SCRIPTS]
+        ours = [row for row in rows if (POLICIES / scene / row["policy"]).is_dir()]
         if not ours:
             continue
-        # The safest of those whose return is within a hundredth of the best
+        # Of those that ship, the safest whose return is within a hundredth of the best
         best = max(row["mean"] for row in ours)
         good = [row for row in ours if row["mean"] >= best - 0.01 * abs(best)]
         shown = [row for row in rows if row["policy"] in SCRIPTS]
