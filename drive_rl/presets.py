@@ -126,7 +126,8 @@ class _CommonAgentSpec(Spec):
         num_envs: environments stepped together.
         observation: taken where the environment's configuration names none; None keeps the scene's.
         start: a shipped policy, a run or a checkpoint whose weights training begins with, as the
-            last lesson of a curriculum does; None begins with nothing.
+            last lesson of a curriculum does; `<env>/<agent>` that does not ship is trained first;
+            None begins with nothing.
         curriculum: lessons before the environment itself, one after the other; none as a rule. A
             teacher teaches in the first.
         bootstrap_truncated: whether what would have come after the time limit counts, as the

@@ -8,27 +8,19 @@ the new environment.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-
-from drive_rl.errors import DriveRLError, UsageError
+from drive_rl.errors import UsageError
 from drive_rl.presets import EnvironmentSpec, load_environment, resolve_run
-from drive_rl.runs.checkpoint import read_checkpoint
-from drive_rl.runs.tensors import load_weights
 from drive_rl.training.run import Run
+from drive_rl.training.starts import FROM, checkpoint_of, learned
 
 if TYPE_CHECKING:
     from drive_rl.evaluation import Evaluation
-    from drive_rl.training.policy import Policy
 
 BEFORE_AND_AFTER = "before-and-after"
-
-FROM = "from"
-"""Key of run.yaml: the checkpoint that a run began with."""
 
 
 def fine_tune(
@@ -66,7 +58,7 @@ def fine_tune(
     """
     from drive_rl.training.session import train_run
 
-    policy = _learned(source)
+    policy = learned(source)
     own = policy.spec
     if algo is not None and algo != own.agent.algo:
         raise UsageError(
@@ -99,47 +91,11 @@ def fine_tune(
             "cannot change it"
         )
     finished = train_run(
-        spec, run, progress=progress, evaluate=evaluate, start=_checkpoint_of(policy)
+        spec, run, progress=progress, evaluate=evaluate, start=checkpoint_of(policy)
     )
     if evaluate:
         before_and_after(finished)
     return finished
-
-
-def starting_point(source: str | Path) -> Path:
-    """The checkpoint that `agent.start` names: a shipped policy's, a run's, or itself.
-
-    Raises:
-        UsageError: no such policy, or one without weights.
-    """
-    return _checkpoint_of(_learned(source))
-
-
-def _learned(source: str | Path) -> Policy:
-    from drive_rl.training.policy import Policy, load_policy
-
-    policy = load_policy(source) if str(source) not in ("random", "idle", "rule", "planner") else 0
-    if not isinstance(policy, Policy):
-        raise UsageError(f"{str(source)!r} has no weights to start from; name a run")
-    return policy
-
-
-def _checkpoint_of(policy: Policy) -> Path:
-    return (policy.run_path / "checkpoints" / str(policy.step)).absolute()
-
-
-def start_from(model: BaseAlgorithm, place: Path | str) -> dict[str, Any]:
-    """Load a checkpoint's weights into a fresh model; returns what run.yaml says of it.
-
-    Raises:
-        DriveRLError: the checkpoint is gone, damaged, or of another network.
-    """
-    folder = Path(place)
-    if not folder.is_dir():
-        raise DriveRLError(f"{folder}: the checkpoint that this run starts from is not there")
-    checkpoint = read_checkpoint(folder, policy_only=True)
-    load_weights(model.policy, checkpoint.policy)
-    return {"path": os.fspath(folder), "step": checkpoint.step}
 
 
 def before_and_after(run: Run) -> Evaluation:

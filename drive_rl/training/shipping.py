@@ -19,7 +19,7 @@ from drive_rl.runs.folder import RUN_FILE
 from drive_rl.training.run import Run
 
 # Of the machine and the moment, not of the policy. Where a run began (`from`) is a folder of that
-# machine; a policy that ships and that it began with stands in `agent.start`.
+# machine; the policy that it began with stands in `agent.start`.
 _LEFT_OUT = ("platform", "command", "created", "from")
 
 
