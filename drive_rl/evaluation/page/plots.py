@@ -17,7 +17,6 @@ from drive_rl.evaluation.results import Evaluation, PolicyResult
 Figure = dict[str, Any]
 
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-_CORNERS = ("top right", "bottom right", "top left", "bottom left")  # names of near points
 _MARKERS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 _BINS = 6
 
@@ -58,23 +57,20 @@ def _speed_and_crashes(policies: Sequence[PolicyResult]) -> Figure | None:
         traces.append(
             {
                 "type": "scatter",
-                "mode": "markers+text",
+                "mode": "markers",
                 "name": policy.name,
                 "x": [speed.mean],
                 "y": [crashes.mean],
-                "text": [f" {policy.name}"],
-                "textposition": _CORNERS[index % len(_CORNERS)],
                 "error_x": _ends(speed),
                 "error_y": _ends(crashes),
                 "marker": {"color": look["color"], "symbol": look["symbol"], "size": 11},
-                "hovertemplate": "%{x:.2f} m/s, %{y:.1%} crashes<extra>%{text}</extra>",
+                "hovertemplate": "%{x:.2f} m/s, %{y:.1%} crashes<extra>%{fullData.name}</extra>",
                 "cliponaxis": False,
             }
         )
     if not traces:
         return None
     layout = _layout("mean speed [m/s]", "episodes with a crash", percent=True)
-    layout["showlegend"] = False
     layout["yaxis"] |= {"rangemode": "tozero"}
     return {"data": traces, "layout": layout}
 

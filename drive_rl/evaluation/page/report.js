@@ -53,15 +53,7 @@
     for (const place of document.querySelectorAll("[data-plot]")) {
       const figure = figures[place.dataset.plot];
       const data = painted(figure.data, colors);
-      // Names beside markers need room that a phone does not have; the legend names them there.
-      const narrow = place.clientWidth < 480;
-      const layout = layoutOf(figure, colors);
-      if (data.some((trace) => trace.mode === "markers+text")) {
-        layout.showlegend = narrow;
-        if (narrow) data.forEach((trace) => { trace.mode = "markers"; });
-        else layout.margin.r = 110;
-      }
-      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
+      Plotly.react(place, data, layoutOf(figure, colors), { displayModeBar: false, responsive: true });
     }
   };
   draw();
