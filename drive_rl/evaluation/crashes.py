@@ -38,6 +38,7 @@ AT_FAULT = ("rear_end", "lane_change", "obstacle")
 """Kinds in which it was the ego that closed the gap."""
 
 _WINDOW = 2.0  # s before the crash in which somebody must have come over
+_CROSSING = np.radians(45)  # between directions of two that cross
 _REACH = 12.0  # m between centres, at most, of two that touch
 
 
@@ -98,11 +99,12 @@ class Crash:
 def classify(trace: CrashTrace) -> Crash:
     """Find the other one and tell how the two met.
 
-    Two that drive in about the same direction and were already one behind the other 2 s before
-    met because one was faster: a rear end. If they were side by side or apart, somebody came
-    over: the one that moved more across the direction of travel in these 2 s. Directions that
-    differ by more than 45 degrees cross, by more than 135 they are head-on. Bodies keep their row
-    while it lasts; where an engine moves them, the path is followed back by nearness.
+    Two that drive in about the same direction and were already one behind the other 2 s before,
+    on a straight or around a bend, met because one was faster: a rear end. If they were side by
+    side or apart, somebody came over: the one that moved more across the direction of travel in
+    these 2 s. Directions that differ by more than 45 degrees, at the impact or before one turned
+    into the other's way, cross; by more than 135 at the impact they are head-on. Bodies keep their
+    row while it lasts; where an engine moves them, the path is followed back by nearness.
     """
     frames = trace.frames
     before = frames[-2] if len(frames) > 1 else frames[-1]
@@ -167,20 +169,36 @@ def _kind(ego: FloatArray, other: FloatArray, dt: float) -> str:
     steps = min(len(ego), len(other), 1 + round(_WINDOW / dt))
     ego, other = ego[-steps:], other[-steps:]
     last = -2 if steps > 1 else -1  # the impact turns vehicles
-    angle = ego[last, HEADING] - other[last, HEADING]
-    angle = abs((angle + np.pi) % (2 * np.pi) - np.pi)
+    angle = _angle(ego[last], other[last])
     if angle > np.radians(135):
         return "head_on"
-    if angle > np.radians(45):
+    if angle > _CROSSING:
         return "crossing"
     across = np.array([-np.sin(other[0, HEADING]), np.cos(other[0, HEADING])])
     along = np.array([np.cos(other[0, HEADING]), np.sin(other[0, HEADING])])
     offset = other[0, [X, Y]] - ego[0, [X, Y]]
     if abs(offset @ across) < (ego[0, WIDTH] + other[0, WIDTH]) / 2:
         return "rear_end" if offset @ along > 0 else "rear_ended"
+    if _angle(ego[0], other[0]) > _CROSSING:
+        if _comes_by(ego, other[0]):
+            return "rear_end"
+        return "rear_ended" if _comes_by(other, ego[0]) else "crossing"
     moved_ego = abs((ego[last, [X, Y]] - ego[0, [X, Y]]) @ across)
     moved_other = abs((other[last, [X, Y]] - other[0, [X, Y]]) @ across)
     return "lane_change" if moved_ego >= moved_other else "cut_in"
+
+
+def _angle(one: FloatArray, other: FloatArray) -> float:
+    """Between two headings, 0 to pi [rad]."""
+    difference = one[HEADING] - other[HEADING]
+    return float(abs((difference + np.pi) % (2 * np.pi) - np.pi))
+
+
+def _comes_by(path: FloatArray, body: FloatArray) -> bool:
+    """Whether it drives where `body` was, in its direction: behind it around a bend."""
+    apart = np.hypot(path[:, X] - body[X], path[:, Y] - body[Y])
+    nearest = int(np.argmin(apart))
+    return bool(apart[nearest] < body[WIDTH] and _angle(path[nearest], body) < _CROSSING)
 
 
 def _velocity(body: FloatArray) -> FloatArray:

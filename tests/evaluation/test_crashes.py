@@ -49,6 +49,27 @@ def test_kind_by_who_closed_the_gap(ego, other, kind):
     assert classify(trace(ego, bystander, other)).kind == kind
 
 
+def bend(metres, radius=20.0, **more):
+    """Around a left bend of 90 degrees that begins at 0, `metres` (STEPS,) along it; then on."""
+    angle = np.clip(metres / radius, 0.0, np.pi / 2)
+    before, after = np.minimum(metres, 0.0), np.maximum(metres - radius * np.pi / 2, 0.0)
+    x, y = before + radius * np.sin(angle), radius * (1 - np.cos(angle)) + after
+    return path(x, y, heading=angle, **more)
+
+
+def test_around_a_bend_one_behind_the_other_is_a_rear_end():
+    fast, slow = bend(34 + 12 * TIME, speed=12.0), bend(38 + 4 * TIME, speed=4.0)
+    assert classify(trace(fast, slow)).kind == "rear_end"
+    assert classify(trace(slow, fast)).kind == "rear_ended"
+
+
+def test_one_that_turns_into_the_other_s_way_meets_crossing_traffic():
+    turning = bend(30 + 9 * TIME, speed=9.0)  # to x = 20, and up
+    straight = path(21.0, 20.0 + 9 * TIME, heading=np.pi / 2, speed=9.0)
+    assert classify(trace(turning, straight)).kind == "crossing"
+    assert classify(trace(straight, turning)).kind == "crossing"
+
+
 def test_speeds_are_those_before_the_impact():
     other = path(4.9 + 20 * TIME, 0.0, speed=20.0)
     ego = MOVING.copy()
