@@ -219,8 +219,8 @@ def write_page() -> None:
         "in return. highway-env's return hides crashes, so return, crash rate and speed are given "
         "together. In brackets, the 95% interval: over episodes for one seed, the range of the "
         "seeds' means for several. Training time is wall-clock, on a machine that was busy with "
-        "other work. `ppo-long` trains longer; `ppo-careful`, and `ppo-long` on intersection-v0, go "
-        "on from the policy that the agent's file names, whose steps and time are not counted "
+        "other work. `ppo-long` trains longer; `ppo-careful`, and `ppo-long` on intersection-v0, "
+        "go on from the policy that the agent's file names, whose steps and time are not counted "
         "again. `dqn-upstream` and `ppo-upstream` are trained with the settings of highway-env's "
         "own scripts, on the same simulator.",
         "",
