@@ -47,7 +47,10 @@ def starting_point(spec: RunSpec, path: Path, progress: ProgressDisplay) -> Path
     digest = hashlib.sha256(first.model_dump_json().encode()).hexdigest()[:8]
     name = Path(spec.agent.start).stem
     folder = path.parent / f"start-{first.env.id}-{name}-seed{first.seed}-{digest}"
-    progress.message(f"{spec.agent.start} does not ship; it is trained first, in {folder}")
+    progress.message(
+        f"{spec.agent.start} does not ship; it is trained first, in {folder}, where the same "
+        "command finds it again"
+    )
     if (folder / RUN_FILE).is_file():
         run = resume(folder, progress=progress, evaluate=False)
     else:
