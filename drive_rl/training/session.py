@@ -35,7 +35,7 @@ from drive_rl.training.loop import TrainingLoop
 from drive_rl.training.networks import resolved_network
 from drive_rl.training.run import TRAINER, Run, default_path
 from drive_rl.training.snapshot import restore
-from drive_rl.training.starts import FROM, start_from, starting_point
+from drive_rl.training.starts import FROM, found_start, start_from, trained_start
 from drive_rl.training.teaching import check_teachable, imitate
 
 
@@ -69,14 +69,16 @@ def train_run(
     path = Path(run_dir) if run_dir is not None else default_path(spec)
     check_available(path)
     device = choose_device(spec.device)
+    if start is None:
+        start = found_start(spec)
     curriculum = Curriculum(spec)
     with _environment(curriculum) as env:
         spec = curriculum.spec = resolved(spec, env)
         check_spaces(spec.agent, spec.env.id, env.observation_space, env.action_space)
         check_teachable(spec, env.vector_env)
         curriculum.check(env)
-        if start is None and spec.agent.start is not None:
-            start = starting_point(spec, path, display)
+        if start is None:
+            start = trained_start(spec, path, display)
         threads = spec.num_threads or default_threads(spec.agent.network.kind)
         with torch_threads(threads):
             model = build_algorithm(spec, env, device)

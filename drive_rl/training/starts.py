@@ -23,33 +23,46 @@ FROM = "from"
 """Key of run.yaml: the checkpoint that a run began with."""
 
 
-def starting_point(spec: RunSpec, path: Path, progress: ProgressDisplay) -> Path:
-    """The checkpoint that `agent.start` names.
+def found_start(spec: RunSpec) -> Path | None:
+    """The checkpoint that `agent.start` names; None where it is trained first, or nothing is named.
 
-    A name `<env>/<agent>` that does not ship is trained first, as the agent's file says, with the
-    seed and on the machine of `spec`. Its run stands beside `path`, where trainings that start
-    from the same find it; one that was stopped goes on.
-
-    Args:
-        spec: whose start it is.
-        path: the run folder of `spec`.
+    What is wrong with a start far back is found here too, before the first of all trainings.
 
     Raises:
         UsageError: no such policy, one without weights, or one that goes on from itself.
     """
+    names: list[str] = []
+    last = spec
+    while (name := last.agent.start) is not None:
+        if name in names:
+            raise UsageError(f"agent.start {names[0]!r} goes on from itself; name what ships")
+        names.append(name)
+        before = _trained_first(last)
+        if before is None:
+            place = checkpoint_of(learned(name))
+            return place if last is spec else None
+        last = before
+    return None
+
+
+def trained_start(spec: RunSpec, path: Path, progress: ProgressDisplay) -> Path | None:
+    """Train what `found_start` did not find; the checkpoint, or None where nothing is named.
+
+    The agent's file says how, the seed and the machine are those of `spec`. The run stands beside
+    `path`, the run folder of `spec`, where trainings that start from the same find it; one that
+    was stopped goes on.
+    """
     from drive_rl.training.session import resume, train_run
 
-    assert spec.agent.start is not None
-    _check_ends(spec)
     first = _trained_first(spec)
     if first is None:
-        return checkpoint_of(learned(spec.agent.start))
+        return None
+    name = spec.agent.start
     digest = hashlib.sha256(first.model_dump_json().encode()).hexdigest()[:8]
-    name = Path(spec.agent.start).stem
-    folder = path.parent / f"start-{first.env.id}-{name}-seed{first.seed}-{digest}"
+    folder = path.parent / f"start-{first.env.id}-{Path(str(name)).stem}-seed{first.seed}-{digest}"
     progress.message(
-        f"{spec.agent.start} does not ship; it is trained first, in {folder}, where the same "
-        "command finds it again"
+        f"{name} does not ship; it is trained first, in {folder}, where the same command finds it "
+        "again"
     )
     if (folder / RUN_FILE).is_file():
         run = resume(folder, progress=progress, evaluate=False)
@@ -79,29 +92,15 @@ def _trained_first(spec: RunSpec) -> RunSpec | None:
     )
 
 
-def _check_ends(spec: RunSpec) -> None:
-    """Find what is wrong with a far start before the first of all trainings, not after it."""
-    names: list[str] = []
-    while spec.agent.start is not None:
-        names.append(spec.agent.start)
-        before = _trained_first(spec)
-        if before is None:
-            learned(spec.agent.start)
-            return
-        if before.agent.start in names:
-            raise UsageError(f"agent.start {names[0]!r} goes on from itself; name what ships")
-        spec = before
-
-
 def learned(source: str | Path) -> Policy:
     """The policy of that name, which has weights.
 
     Raises:
         UsageError: no such policy, or one without weights.
     """
-    from drive_rl.training.policy import Policy, load_policy
+    from drive_rl.training.policy import BASELINES, Policy, load_policy
 
-    policy = load_policy(source) if str(source) not in ("random", "idle", "rule", "planner") else 0
+    policy = None if str(source) in BASELINES else load_policy(source)
     if not isinstance(policy, Policy):
         raise UsageError(f"{str(source)!r} has no weights to start from; name a run")
     return policy

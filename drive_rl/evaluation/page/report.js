@@ -33,7 +33,7 @@
     }
     return result;
   };
-  const layoutOf = (figure, colors, width) => {
+  const layoutOf = (figure, colors) => {
     const axis = {
       gridcolor: colors.rule, zerolinecolor: colors.rule, linecolor: colors.rule,
       automargin: true, title: { standoff: 8 }, fixedrange: true,
